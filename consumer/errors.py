@@ -1,0 +1,121 @@
+"""What can go wrong, and the one table that decides what follows.
+
+Every error of ours carries a sentence that may be shown to the user who sent the job: it names the field and
+the limit, and holds no prompt, key, path or URL.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ConsumerError(Exception):
+    """The base of our errors; `str(error)` is a sentence for people."""
+
+
+class UsageError(ConsumerError):
+    """A mistake in a command, a setting or a file of job types (exit code 2)."""
+
+
+class SchemaTooOldError(ConsumerError):
+    """The database lacks migrations that this version needs (exit code 4)."""
+
+
+class DatabaseRefusedError(ConsumerError):
+    """The database is not there, or does not let us in (exit code 5)."""
+
+
+class RejectedError(ConsumerError):
+    """The request can never succeed as it is: the job fails at once, without another attempt."""
+
+
+class EngineUnusableError(ConsumerError):
+    """The engine cannot work in this process (an import, the model, the device): release, exit 3."""
+
+
+class OutOfMemoryError(ConsumerError):
+    """The device ran out of memory for this request; another attempt may fit."""
+
+
+class StorageUnavailableError(ConsumerError):
+    """The storage did not take the bytes this time; trying again can help."""
+
+
+class StorageRefusedError(ConsumerError):
+    """The storage will not take the bytes, now or later: a bucket, a policy, a size, a type."""
+
+
+class IncompleteError(ConsumerError):
+    """The engine returned, and some asset of the job has no result."""
+
+
+class StoppedError(ConsumerError):
+    """The work in hand must end now; raised inside an engine from its `on_step`."""
+
+
+class JobCancelledError(StoppedError):
+    """The user cancelled the job: nothing is left to write."""
+
+
+class LeaseLostError(StoppedError):
+    """The job is no longer ours (rescued, released, deleted): nothing may be written."""
+
+
+class DrainingError(StoppedError):
+    """This worker is going away: the job is released and its attempt given back."""
+
+
+class Verdict(StrEnum):
+    """How one attempt at a job ended, and so what is written to its row."""
+
+    completed = "completed"
+    retry = "retry"
+    fail = "fail"
+    release = "release"
+    cancelled = "cancelled"
+    lost = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict, the sentence that the user may read, and whether this process is still fit for work."""
+
+    verdict: Verdict
+    message: str
+    unusable: bool = False
+
+
+# From the most particular class to the least; the first that matches decides.
+POLICY: tuple[tuple[type[BaseException], Verdict], ...] = (
+    (RejectedError, Verdict.fail),
+    (StorageRefusedError, Verdict.fail),
+    (JobCancelledError, Verdict.cancelled),
+    (LeaseLostError, Verdict.lost),
+    (DrainingError, Verdict.release),
+    (EngineUnusableError, Verdict.release),
+    (Exception, Verdict.retry),
+    (BaseException, Verdict.release),
+)
+
+
+def decide(error: BaseException, *, attempts: int, max_attempts: int) -> Decision:
+    """What follows from `error` in attempt number `attempts` (from 1) of at most `max_attempts`."""
+    error = unwrap(error)
+    verdict = next(verdict for kind, verdict in POLICY if isinstance(error, kind))
+    if verdict is Verdict.retry and attempts >= max_attempts:
+        verdict = Verdict.fail
+    return Decision(verdict, public_message(error), unusable=isinstance(error, EngineUnusableError))
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """The error that matters most in an ExceptionGroup: the one that comes first in POLICY."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [unwrap(inner) for inner in error.exceptions]
+    return min(leaves, key=lambda leaf: next(i for i, (kind, _) in enumerate(POLICY) if isinstance(leaf, kind)))
+
+
+def public_message(error: BaseException) -> str:
+    """A sentence that is safe to show: our own errors speak, anything else only says that it happened."""
+    if isinstance(error, ConsumerError) and str(error):
+        return str(error)
+    return "An internal error stopped this job."

@@ -1,0 +1,60 @@
+"""The nouns of the system. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Status(StrEnum):
+    """The states of a job, and of each of its assets."""
+
+    queued = "queued"
+    processing = "processing"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+class Medium(StrEnum):
+    """What a job type makes, and so in which table its assets live: `images` or `videos`."""
+
+    image = "image"
+    video = "video"
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A name that frontends use, and what it means: an engine, a medium, counts and defaults.
+
+    `cost` is the weight of one job in the order of service, in seconds of an average GPU.
+    `defaults` are request fields (steps, guidance_scale, width, height, num_frames, fps, ...) used where
+    the request is silent.
+    """
+
+    name: str
+    engine: str
+    medium: Medium
+    count: int = 1
+    max_count: int = 1
+    cost: float = 1.0
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One claimed row of `jobs`. `metadata` is the request exactly as the frontend sent it: untrusted."""
+
+    id: UUID
+    user_id: UUID
+    job_type: str
+    engine: str
+    claim_id: int
+    attempts: int
+    max_attempts: int
+    metadata: Any
+    original_prompt: str | None = None
+    enhanced_prompt: str | None = None
+    created_at: datetime | None = None
