@@ -1,12 +1,29 @@
 """A jobs row becomes a validated Request, or RejectedError with one sentence."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
+from consumer.errors import ConsumerError, RejectedError
+from consumer.fields import Fields, canonical, check, read
 from consumer.job import Job, JobType, Medium
+from consumer.sizes import frames, size
+
+# What a job type gets that leaves them open.
+PLAIN = read(
+    {"steps": 25, "guidance_scale": 7.0, "width": 1024, "height": 1024, "num_frames": 81, "fps": 16.0}
+)
 
 
 class Request(BaseModel):
-    """What an engine is asked to make: every field checked, every default filled in."""
+    """What an engine is asked to make: every field checked, every default filled in.
+
+    Lengths are in pixels, `fps` in frames per second; a picture has one frame. `reference_strength` runs from
+    0 (ignore the reference) to 1 (copy it). URLs are as they were sent: not fetched, not trusted.
+    `compel_weights` are pairs of a word and its weight. `enhancement_model` is None where the prompt stays as
+    it is. `extra` holds the fields that are none of ours.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,13 +39,71 @@ class Request(BaseModel):
     height: int
     num_frames: int = 1
     fps: float = 16.0
+    motion_intensity: float | None = None
+    quality: str | None = None
     scheduler: str | None = None
     reference_url: str | None = None
     reference_strength: float | None = None
     reference_type: str | None = None
     exact_copy_mode: bool = False
+    start_reference_url: str | None = None
+    end_reference_url: str | None = None
+    compel_weights: tuple[tuple[str, float], ...] = ()
+    enhancement_model: str | None = None
+    extra: Mapping[str, Any] = {}
 
 
 def parse(job: Job, job_type: JobType) -> Request:
-    """The request of `job`, with the defaults of `job_type`; raises RejectedError."""
-    raise NotImplementedError
+    """The request of `job`, with the defaults of `job_type` where it is silent.
+
+    What concerns only videos is left aside for a picture. Raises RejectedError for what can never work, and
+    ConsumerError when there is no seed: the claim stores one.
+    """
+    metadata = {} if job.metadata is None else job.metadata
+    if not isinstance(metadata, dict):
+        raise RejectedError("metadata must be an object.")
+    sent = read(metadata, job_type.max_count)
+    usual = over(PLAIN, read(job_type.defaults))
+    wanted = over(usual, sent)
+    if wanted.exact_copy_mode and not wanted.reference_url:
+        raise RejectedError("exact_copy_mode needs a reference_image_url.")
+    width, height = size(sent, (usual.width or 0, usual.height or 0))
+    request = {
+        **wanted.model_dump(include=set(Request.model_fields), exclude_none=True),
+        "job_type": job_type.name,
+        "medium": job_type.medium,
+        "prompt": prompt(job, wanted),
+        "count": wanted.num_images or job_type.count,
+        "width": width,
+        "height": height,
+        "num_frames": frames(sent, usual, wanted.fps or 0) if job_type.medium is Medium.video else 1,
+        "compel_weights": () if wanted.compel_enabled is False else wanted.compel_weights or (),
+        "enhancement_model": enhancement_model(job, wanted),
+        "extra": {name: value for name, value in metadata.items() if canonical(name) is None},
+    }
+    if sent.seed is None:
+        raise ConsumerError("The seed is missing: claiming a job stores one.")
+    return Request.model_validate(request)
+
+
+def over(base: Fields, top: Fields) -> Fields:
+    """`base` where `top` is silent."""
+    return base.model_copy(update=top.model_dump(exclude_none=True))
+
+
+def prompt(job: Job, wanted: Fields) -> str:
+    """The text to draw: the first of enhanced, original and sent prompt, then style, shot and angle."""
+    enhanced = check("enhanced_prompt", job.enhanced_prompt, "prompt")
+    original = check("original_prompt", job.original_prompt, "prompt")
+    text = enhanced or original or wanted.prompt
+    if not text and not wanted.exact_copy_mode:
+        raise RejectedError("prompt must not be empty.")
+    looks = [look for look in (wanted.style, wanted.shot_type, wanted.camera_angle) if look != "none"]
+    return ", ".join(filter(None, [text, *looks]))
+
+
+def enhancement_model(job: Job, wanted: Fields) -> str | None:
+    """The language model that rewrites the prompt first; a prompt that was enhanced before stays as it is."""
+    if (job.enhanced_prompt or "").strip() or wanted.skip_enhancement or wanted.enhancement_model == "none":
+        return None
+    return wanted.enhancement_model or ("qwen_instruct" if wanted.enhance else None)

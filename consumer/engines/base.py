@@ -7,7 +7,7 @@ locks; the database, the encoders and the uploads work beside it.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ class OnStep(Protocol):
 
 class Engine(ABC):
     """Load once, generate many times."""
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    """The modules that must be installed for it; importing the engine's own module imports none of them."""
 
     def __init__(self, model: str, device: str) -> None:
         """`model`: hub id, folder, .safetensors file or `tiny`; "" for the engine's own default.

@@ -1,0 +1,70 @@
+"""The rows of a job's results, keyed by (job_id, image_index)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from consumer.database import Database
+from consumer.errors import LeaseLostError
+from consumer.job import Job, Medium
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One stored asset, as its row will tell: paths in the bucket and measured metadata."""
+
+    index: int
+    seed: int
+    url: str
+    thumbnail_url: str
+    format: str
+    file_size: int
+    metadata: Mapping[str, Any]
+
+
+class Assets:
+    """What a worker reads and writes of images and videos."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def pending(self, job: Job, medium: Medium, count: int) -> list[int]:
+        """The indexes (0..count-1) that have no result yet, after taking up rows that the application left loose."""
+        key = {"job_id": job.id, "claim_id": job.claim_id, "count": count}
+        await self.database.surely(f"prepare_{medium}s", key)
+        rows = await self.database.surely(f"pending_{medium}s", key)
+        return [row["image_index"] for row in rows]
+
+    async def record(self, job: Job, medium: Medium, result: Result) -> bool:
+        """Make a result visible; False when its row is gone or has a result. Raises LeaseLostError."""
+        [row] = await self.database.surely(
+            f"record_{medium}",
+            {
+                "job_id": job.id,
+                "claim_id": job.claim_id,
+                "index": result.index,
+                "seed": result.seed,
+                "url": result.url,
+                "thumbnail_url": result.thumbnail_url,
+                "format": result.format,
+                "file_size": result.file_size,
+                "metadata": Jsonb(result.metadata),
+            },
+        )
+        if not row["held"]:
+            raise LeaseLostError("The job is no longer held by this worker.")
+        return bool(row["recorded"])
+
+    async def progress(self, job: Job, percent: int, steps: Mapping[int, int]) -> None:
+        """Show how far the job (`percent`) and its assets ({index: percent}) are; nothing once it is not ours."""
+        await self.database.run(
+            "record_progress",
+            {
+                "job_id": job.id,
+                "claim_id": job.claim_id,
+                "progress": percent,
+                "steps": Jsonb([{"index": index, "progress": done} for index, done in steps.items()]),
+            },
+        )

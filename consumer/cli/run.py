@@ -1,0 +1,77 @@
+"""The worker: hears of jobs, claims them, runs their engines, stores the results, until it is told to stop."""
+
+import argparse
+import asyncio
+import os
+import sys
+from uuid import uuid4
+
+from consumer import events
+from consumer.database import Database, check_schema, connect
+from consumer.engines import available, create
+from consumer.job_types import load, served
+from consumer.settings import Settings, load_settings
+from consumer.storage import open_storage
+from consumer.worker import Options, Worker
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `consumer run`; the environment has the rest."""
+    parser.add_argument("--engines", metavar="NAMES", help="serve only these engines (comma list); sketch alone stands in for all")
+    parser.add_argument("--once", action="store_true", help="take at most one job, and none if none is queued")
+    parser.add_argument("--drain-and-exit", action="store_true", help="exit when no job is queued any more")
+    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="exit after so long without a job")
+    parser.add_argument("--max-jobs", type=int, metavar="N", help="exit after N jobs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the worker; returns its exit code."""
+    settings = load_settings(engines=args.engines)
+    events.configure(settings.log)
+    dsn = settings.require_database_url()
+    with connect(dsn) as connection:
+        check_schema(connection)
+    code = asyncio.run(_work(settings, dsn, args))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
+    names = settings.engines or available()
+    job_types = load(settings.job_types)
+    if not settings.stand_in:
+        job_types = served(job_types, names)
+    engines = {name: create(name, settings.models.get(name, ""), settings.device) for name in names}
+    database = Database(dsn)
+    await database.open()
+    storage = open_storage(settings)
+    assert settings.listen_url
+    worker = Worker(
+        uuid4(), database, settings.listen_url.get_secret_value(), storage, engines, job_types, _options(settings, args)
+    )
+    worker.handle_signals()
+    try:
+        code = await worker.run()
+    finally:
+        await storage.close()
+        await database.close()
+    if worker.lane.running:
+        # A step that never returns would keep the process alive; its job has been released.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _options(settings: Settings, args: argparse.Namespace) -> Options:
+    return Options(
+        lease_seconds=settings.lease_seconds,
+        upload_seconds=settings.upload_seconds,
+        sweep_seconds=settings.sweep_seconds,
+        grace_seconds=settings.grace_seconds,
+        max_attempts=settings.max_attempts,
+        once=args.once,
+        drain_and_exit=args.drain_and_exit,
+        idle_exit=args.idle_exit,
+        max_jobs=args.max_jobs,
+    )

@@ -1,0 +1,125 @@
+"""From pixels to a visible result, beside the GPU: encode, thumbnail, upload, record.
+
+Bytes are made once; every retry of an upload sends the same bytes. The number of outputs under way is bounded, so
+that a slow storage slows the lane instead of filling the memory.
+"""
+
+import asyncio
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from consumer import events
+from consumer.assets import Assets, Result
+from consumer.encode import Encoded, encode, thumbnail
+from consumer.engines.base import Output
+from consumer.errors import StorageUnavailableError
+from consumer.job import Medium
+from consumer.lease import Lease, Trust
+from consumer.storage.base import Storage
+
+UPLOAD_TRIES = 4
+ROOM = 8
+"""Outputs that may be under way at once, over all jobs of this worker."""
+
+
+class Delivery:
+    """Delivers the outputs of all jobs of one worker."""
+
+    def __init__(self, assets: Assets, storage: Storage, trust: Trust, upload_seconds: float, room: int = ROOM) -> None:
+        self.assets = assets
+        self.storage = storage
+        self.trust = trust
+        self.upload_seconds = upload_seconds
+        self._room = asyncio.Semaphore(room)
+        self._encoders = ThreadPoolExecutor(2, thread_name_prefix="encode")
+        self._tasks: dict[Lease, list[asyncio.Task[None]]] = defaultdict(list)
+
+    async def put(self, lease: Lease, medium: Medium, output: Output) -> None:
+        """Begin to deliver one output; waits while too many are under way."""
+        await self._room.acquire()
+        task = asyncio.create_task(self._deliver(lease, medium, output))
+        task.add_done_callback(lambda _: self._room.release())
+        self._tasks[lease].append(task)
+
+    async def finish(self, lease: Lease) -> None:
+        """Wait for all outputs of a job, then raise the first failure: one that fails leaves the others alone."""
+        outcomes = await asyncio.gather(*self._tasks.get(lease, ()), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if failures:
+            raise failures[0]
+        self._tasks.pop(lease, None)
+
+    async def settle(self, lease: Lease, at_once: bool) -> None:
+        """Let what is under way end, or end it `at_once`, whatever comes of it: the job's row is about to be written."""
+        tasks = self._tasks.pop(lease, [])
+        for task in tasks if at_once else ():
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _deliver(self, lease: Lease, medium: Medium, output: Output) -> None:
+        loop = asyncio.get_running_loop()
+        encoded = await loop.run_in_executor(self._encoders, encode, output.pixels, output.fps)
+        small = await loop.run_in_executor(self._encoders, thumbnail, output.pixels)
+        folder = f"{lease.job.user_id}/{lease.job.id}"
+        url = f"{folder}/{output.index}.{encoded.extension}"
+        thumbnail_url = f"{folder}/{output.index}.thumb.{small.extension}"
+        await self._upload(lease, url, encoded)
+        await self._upload(lease, thumbnail_url, small)
+        result = Result(
+            index=output.index, seed=output.seed, url=url, thumbnail_url=thumbnail_url, format=encoded.extension,
+            file_size=len(encoded.data), metadata=self._measured(output, encoded),
+        )  # fmt: skip
+        await self.assets.record(lease.job, medium, result)
+        events.emit("asset.recorded", job_id=lease.job.id, index=output.index, bytes=len(encoded.data))
+
+    async def _upload(self, lease: Lease, key: str, encoded: Encoded) -> None:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(StorageUnavailableError),
+            stop=stop_after_attempt(UPLOAD_TRIES),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            reraise=True,
+        ):
+            with attempt:
+                lease.check()
+                await self._upload_once(lease, key, encoded)
+
+    async def _upload_once(self, lease: Lease, key: str, encoded: Encoded) -> None:
+        """One upload, which ends in time, and at once when the trust window or the lease does."""
+        await self.trust.wait()
+        upload = asyncio.create_task(self.storage.upload(key, encoded.data, encoded.content_type))
+        stopped = asyncio.create_task(lease.wait_stopped())
+        deadline = asyncio.get_running_loop().time() + self.upload_seconds
+        try:
+            while not upload.done():
+                lease.check()
+                left = min(deadline - asyncio.get_running_loop().time(), self.trust.remaining())
+                if left <= 0:
+                    raise StorageUnavailableError("An upload took too long.")
+                await asyncio.wait({upload, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await upload
+        finally:
+            upload.cancel()
+            stopped.cancel()
+
+    def _measured(self, output: Output, encoded: Encoded) -> dict[str, Any]:
+        measured: dict[str, Any] = {
+            **output.metadata,
+            "width": encoded.width,
+            "height": encoded.height,
+            "format": encoded.extension,
+            "mime_type": encoded.content_type,
+            "file_size_bytes": len(encoded.data),
+            "seed": output.seed,
+            "asset_index": output.index,
+            "bucket": self.storage.bucket,
+        }
+        if encoded.duration_seconds is not None:
+            measured |= {"duration_seconds": encoded.duration_seconds, "num_frames": encoded.frames, "fps": output.fps}
+        return measured
+
+    def close(self) -> None:
+        """Let go of the encoders' threads."""
+        self._encoders.shutdown(wait=False, cancel_futures=True)

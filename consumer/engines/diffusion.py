@@ -1,0 +1,152 @@
+"""What the diffusion engines share: the libraries, the device, seeds, batches, pixels, and torch's errors.
+
+torch and diffusers cost seconds and hundreds of megabytes to import, so only functions import them.
+"""
+# ruff: noqa: PLC0415
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumer.engines.base import OnStep, Output
+from consumer.errors import ConsumerError, EngineUnusableError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+def import_diffusers() -> Any:
+    """The diffusers package, made silent. Raises EngineUnusableError where it cannot be imported."""
+    try:
+        from transformers.utils import logging
+
+        # First of all, because importing diffusers already makes transformers talk.
+        logging.set_verbosity_error()
+        import diffusers
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ImportError as error:
+        missing = error.name or "diffusers"
+        raise EngineUnusableError(f"This engine cannot import {missing}: install the extra `gpu`.") from error
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    # Its warnings quote the part of a prompt that was cut off.
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    return diffusers
+
+
+def choose_device(name: str) -> "torch.device":
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Raises EngineUnusableError for others."""
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise EngineUnusableError(
+            f"The device {name} cannot be used here: set CONSUMER_DEVICE to auto, cpu or another."
+        ) from error
+    return device
+
+
+def choose_dtype(device: "torch.device") -> "torch.dtype":
+    """float32 on a CPU; elsewhere bfloat16 where the device has it, else float16."""
+    import torch
+
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16
+
+
+def generators(seed: int, indexes: Sequence[int]) -> "list[torch.Generator]":
+    """A generator for each index, seeded with seed + index, so that a picture does not depend on its batch.
+
+    They live on the CPU, so that it does not depend on the device either."""
+    import torch
+
+    return [torch.Generator("cpu").manual_seed(seed + index) for index in indexes]
+
+
+def step_callback(indexes: Sequence[int], on_step: OnStep) -> Callable[..., dict[str, Any]]:
+    """`on_step` in the shape of a pipeline's `callback_on_step_end`."""
+
+    def callback(pipe: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        on_step(indexes, step + 1, pipe.num_timesteps)
+        return tensors
+
+    return callback
+
+
+def to_pixels(pictures: "torch.Tensor") -> NDArray[np.uint8]:
+    """Pictures (n, 3, height, width) in 0..1 as uint8 (n, height, width, 3), rounded on their own device."""
+    import torch
+
+    rounded = pictures.float().mul(255).round_().to(torch.uint8)
+    pixels: NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pixels
+
+
+def in_batches(
+    indexes: Sequence[int], most: int, draw: Callable[[Sequence[int]], list[Output]]
+) -> Iterator[Output]:
+    """What `draw` makes of all `indexes`, at most `most` at once, and half as many when memory runs short."""
+    waiting = list(indexes)
+    while waiting:
+        batch = waiting[:most]
+        try:
+            outputs = draw(batch)
+        except OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            most = len(batch) // 2
+            continue
+        yield from outputs
+        del waiting[: len(batch)]
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """What `work` returns; torch's errors about memory or a broken device become ours."""
+    try:
+        return work()
+    except RuntimeError as error:
+        failure = translate(error)
+        if failure is None:
+            raise
+    # Only out here is the traceback gone, and with it the tensors that its frames held.
+    if isinstance(failure, OutOfMemoryError):
+        free_memory()
+    raise failure
+
+
+def translate(error: RuntimeError) -> ConsumerError | None:
+    """Our error for one of torch's, or None where torch is not to blame."""
+    import torch
+
+    text = str(error)
+    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs):
+        return OutOfMemoryError("The device ran out of memory: a smaller width or height may fit.")
+    # AcceleratorError is younger than the oldest torch that we accept.
+    if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in text:
+        return EngineUnusableError("The device failed, and only a new process can use it again.")
+    return None
+
+
+def free_memory() -> None:
+    """Give the memory that torch keeps for later back to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,105 @@
+"""Where the next job comes from: a claim, after a hint or a sweep, or a wait for one of them."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from consumer import events
+from consumer.database import AWAY
+from consumer.job import Job
+from consumer.lease import Lease, Leases
+from consumer.queue import Queue
+
+SECOND_LOOK = 0.1
+"""Seconds after which an idle worker looks once more: an INSERT that was committing while it went idle."""
+
+
+class Intake:
+    """Claims jobs of these engines and job types, one at a time.
+
+    `gone_idle(seconds)` is asked whenever there is nothing to do, and may decide to leave; it returns how long to wait
+    at most.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        leases: Leases,
+        engines: Sequence[str],
+        job_types: Sequence[str],
+        sweep_seconds: float,
+        gone_idle: Callable[[float], float],
+    ) -> None:
+        self.queue = queue
+        self.leases = leases
+        self.engines = tuple(engines)
+        self.job_types = tuple(job_types)
+        self.sweep_seconds = sweep_seconds
+        self.gone_idle = gone_idle
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._hinted = False
+        self._sweep_at = 0.0
+
+    def hint(self) -> None:
+        """There may be a job, or a new time at which one is due."""
+        self._hinted = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """Claim nothing more."""
+        self._closed = True
+        self._wake.set()
+
+    async def next_job(self) -> Lease | None:
+        """The next job, waited for; None once closed."""
+        idle_since, looks = time.monotonic(), 0
+        while not self._closed:
+            self._wake.clear()
+            try:
+                if job := await self._look():
+                    self.leases.idle = False
+                    return self.leases.add(job)
+                looks += 1
+                if looks == 1:
+                    await self._go_idle()
+                    continue
+                wait = max(0.0, self._sweep_at - time.monotonic())
+            except AWAY as error:
+                events.emit("database.away", error=events.describe(error))
+                looks, wait = 0, random.uniform(0.5, 2.0)  # noqa: S311 jitter is no secret
+            if looks == 2:
+                wait = min(wait, SECOND_LOOK)
+            wait = min(wait, self.gone_idle(time.monotonic() - idle_since))
+            if not self._closed:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._wake.wait()
+        return None
+
+    async def _go_idle(self) -> None:
+        # First say so, then look again: whoever inserts from now on will notify us.
+        await self.queue.mark_idle()
+        self.leases.idle = True
+
+    async def _look(self) -> Job | None:
+        """Claim a job; sweep when it is time to, or when there was a hint that led to nothing."""
+        if time.monotonic() >= self._sweep_at:
+            await self._sweep()
+        job = await self.queue.claim_job(self.engines, self.job_types)
+        if job is None and self._hinted:
+            self._hinted = False
+            if await self._sweep():
+                job = await self.queue.claim_job(self.engines, self.job_types)
+        return job
+
+    async def _sweep(self) -> int:
+        """Put due jobs in line, and know when to look again; returns how many were due."""
+        promoted, next_due = await self.queue.promote_due()
+        wait = self.sweep_seconds * random.uniform(0.9, 1.1)  # noqa: S311 jitter is no secret
+        if next_due is not None:
+            wait = min(wait, max(next_due, 0.01))
+        self._sweep_at = time.monotonic() + wait
+        return promoted

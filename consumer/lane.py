@@ -1,0 +1,77 @@
+"""The lane to the GPU: one thread, one job at a time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+_END = object()
+
+
+class Turn:
+    """The right to use the lane; given back once, at the end of a `with` or by `release`."""
+
+    def __init__(self, lane: "Lane") -> None:
+        self._lane: Lane | None = lane
+
+    def release(self) -> None:
+        """Let the next job onto the lane."""
+        if self._lane:
+            self._lane._lock.release()
+            self._lane = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Lane:
+    """Runs an engine's synchronous code in one thread, and counts for how long it ran and how long it waited."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
+        self.running = 0
+        self.busy_seconds = 0.0
+        self.blocked_seconds = 0.0
+
+    async def turn(self) -> Turn:
+        """Wait until no other job is on the lane."""
+        await self._lock.acquire()
+        return Turn(self)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in the lane's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        started = time.monotonic()
+        self.running += 1
+        try:
+            return work()
+        finally:
+            self.running -= 1
+            self.busy_seconds += time.monotonic() - started
+
+    async def iterate(self, items: Iterator[T]) -> AsyncIterator[T]:
+        """The items of a generator that runs in the lane's thread. It is closed there when the consumer stops."""
+        try:
+            while (item := await self.run(lambda: next(items, _END))) is not _END:
+                yielded = time.monotonic()
+                yield item  # type: ignore[misc]
+                self.blocked_seconds += time.monotonic() - yielded
+        finally:
+            if close := getattr(items, "close", None):
+                self._thread.submit(close)
+
+    def close(self) -> None:
+        """Take no more work; what runs is left to end by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

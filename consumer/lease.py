@@ -1,0 +1,119 @@
+"""Holding jobs: why one must stop, and how long this worker may trust that it still holds them.
+
+A worker's heartbeat is one row. The trust window runs from the moment the last confirmed heartbeat was *sent*: no
+other worker can take our jobs before a whole lease has passed since then, so an upload that is over within the lease
+cannot meet the upload of a successor.
+"""
+
+import asyncio
+import time
+from uuid import UUID
+
+from consumer import events
+from consumer.errors import JobCancelledError, LeaseLostError, StoppedError
+from consumer.job import Job, Status
+from consumer.queue import Queue
+
+
+class Lease:
+    """One claimed job in this process."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.settled = False
+        self.stopped: StoppedError | None = None
+        self._stop = asyncio.Event()
+
+    def stop(self, error: StoppedError) -> None:
+        """Ask the work to end; the first reason counts."""
+        if self.stopped is None:
+            self.stopped = error
+            self._stop.set()
+
+    def check(self) -> None:
+        """Raise the reason to stop, if there is one. Called from any thread, at every step."""
+        if self.stopped is not None:
+            raise self.stopped
+
+    async def wait_stopped(self) -> None:
+        """Return when there is a reason to stop."""
+        await self._stop.wait()
+
+
+class Trust:
+    """For how long it is certain that nobody else has our jobs."""
+
+    def __init__(self, lease_seconds: float, upload_seconds: float) -> None:
+        self._window = lease_seconds - upload_seconds
+        self._until = time.monotonic() + self._window
+        self._confirmed = asyncio.Event()
+
+    def confirm(self, sent_at: float) -> None:
+        """A heartbeat sent at `sent_at` (time.monotonic) has reached the database."""
+        self._until = sent_at + self._window
+        self._confirmed.set()
+
+    def remaining(self) -> float:
+        """Seconds in which an upload may start or go on; zero or less: it may not."""
+        return self._until - time.monotonic()
+
+    async def wait(self) -> None:
+        """Return as soon as there is trust."""
+        while self.remaining() <= 0:
+            self._confirmed.clear()
+            await self._confirmed.wait()
+
+
+class Leases:
+    """Every job that this worker holds, and the heartbeat that keeps them."""
+
+    def __init__(self, queue: Queue, name: str, engines: tuple[str, ...], lease_seconds: float, trust: Trust) -> None:
+        self.queue = queue
+        self.name = name
+        self.engines = engines
+        self.lease_seconds = lease_seconds
+        self.trust = trust
+        self.idle = False
+        self.held: dict[UUID, Lease] = {}
+        self._unknown: set[tuple[UUID, int]] = set()
+
+    def add(self, job: Job) -> Lease:
+        """Hold a job that was just claimed."""
+        lease = self.held[job.id] = Lease(job)
+        return lease
+
+    def remove(self, lease: Lease) -> None:
+        """The job has ended here."""
+        if self.held.get(lease.job.id) is lease:
+            del self.held[lease.job.id]
+
+    def cancel(self, job_id: UUID) -> None:
+        """The user cancelled this job."""
+        if lease := self.held.get(job_id):
+            lease.stop(JobCancelledError("This job was cancelled."))
+
+    async def beat(self) -> None:
+        """Send one heartbeat, and compare what the database says we hold with what we hold."""
+        before = list(self.held.values())
+        sent_at = time.monotonic()
+        named = await self.queue.heartbeat(self.name, self.engines, self.lease_seconds, self.idle)
+        self.trust.confirm(sent_at)
+        for lease in before:
+            if (lease.job.id, lease.job.claim_id) not in named and not lease.settled:
+                await self._lost(lease)
+        await self._release_unknown(named)
+
+    async def _lost(self, lease: Lease) -> None:
+        if await self.queue.read_status(lease.job) == Status.cancelled:
+            lease.stop(JobCancelledError("This job was cancelled."))
+        else:
+            lease.stop(LeaseLostError("The job is no longer held by this worker."))
+
+    async def _release_unknown(self, named: set[tuple[UUID, int]]) -> None:
+        # A claim whose reply was lost. Seen twice, because a reply may still be on its way the first time.
+        held = {(lease.job.id, lease.job.claim_id) for lease in self.held.values()}
+        unknown = named - held
+        for job_id, claim_id in unknown & self._unknown:
+            events.emit("job.released", job_id=job_id, reason="claim reply lost")
+            await self.queue.release_job(job_id, claim_id)
+        self._unknown = unknown

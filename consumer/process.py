@@ -1,0 +1,117 @@
+"""One job, from the claim to its end."""
+
+import asyncio
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from consumer import events
+from consumer.assets import Assets
+from consumer.backoff import delay
+from consumer.delivery import Delivery
+from consumer.engines.base import Engine
+from consumer.errors import Decision, IncompleteError, LeaseLostError, RejectedError, Verdict, decide, public_message, unwrap
+from consumer.job import JobType
+from consumer.lane import Lane, Turn
+from consumer.lease import Lease
+from consumer.progress import Progress
+from consumer.queue import Queue
+from consumer.request import Request, parse
+
+
+class Engines:
+    """The engines of this process by name; each is loaded once, on the lane, by the first job that needs it."""
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+
+    def __getitem__(self, name: str) -> Engine:
+        # One engine alone stands in for all: `--engines sketch` serves every job type.
+        return self._engines[name] if name in self._engines else next(iter(self._engines.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a job is worked on with; one per worker."""
+
+    queue: Queue
+    assets: Assets
+    engines: Engines
+    job_types: Mapping[str, JobType]
+    lane: Lane
+    delivery: Delivery
+
+
+async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
+    """Work on one claimed job until its row says how it ended. `turn` is given back once the GPU is done with it."""
+    job, started = lease.job, time.monotonic()
+    events.emit("job.claimed", job_id=job.id, job_type=job.job_type, attempt=job.attempts)
+    try:
+        with turn:
+            request = parse(job, shop.job_types[job.job_type])
+            await generate(lease, request, shop)
+        await shop.delivery.finish(lease)
+        await complete(lease, request, shop)
+        decision = Decision(Verdict.completed, "")
+    except (Exception, asyncio.CancelledError) as error:
+        decision = decide(error, attempts=job.attempts, max_attempts=job.max_attempts)
+        await asyncio.shield(settle(lease, decision, error, shop))
+    seconds = round(time.monotonic() - started, 2)
+    events.emit(f"job.{decision.verdict}", job_id=job.id, attempt=job.attempts, seconds=seconds)
+    return decision
+
+
+async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
+    """Generate what is missing, and hand each output to delivery as soon as it is there."""
+    engine = shop.engines[lease.job.engine]
+    engine.check(request)
+    pending = await shop.assets.pending(lease.job, request.medium, request.count)
+    if not pending:
+        return
+    lease.check()
+    await shop.lane.run(engine.load)
+    async with Progress(lease, shop.assets, pending, request.count) as progress:
+        async with aclosing(shop.lane.iterate(engine.generate(request, pending, progress.on_step))) as outputs:
+            async for output in outputs:
+                await shop.delivery.put(lease, request.medium, output)
+
+
+async def complete(lease: Lease, request: Request, shop: Workshop) -> None:
+    """Complete the job, or find out why that cannot be."""
+    completed, held = await shop.queue.complete_job(lease.job, request.count)
+    if completed:
+        return
+    lease.check()
+    if held:
+        raise IncompleteError("The engine did not make every picture of this job.")
+    raise LeaseLostError("The job is no longer held by this worker.")
+
+
+async def settle(lease: Lease, decision: Decision, error: BaseException, shop: Workshop) -> None:
+    """Write to the row what the verdict says."""
+    job, queue = lease.job, shop.queue
+    await shop.delivery.settle(lease, at_once=isinstance(error, asyncio.CancelledError))
+    lease.settled = True
+    if decision.verdict is Verdict.retry:
+        await queue.retry_job(job, delay(job.attempts), describe(lease, queue, error))
+    elif decision.verdict is Verdict.fail:
+        await queue.fail_job(job, decision.message, describe(lease, queue, error))
+    elif decision.verdict is Verdict.release:
+        await queue.release_job(job.id, job.claim_id)
+
+
+def describe(lease: Lease, queue: Queue, error: BaseException) -> dict[str, Any]:
+    """An entry of jobs.errors. Frames and types only: the text of a foreign exception may hold what nobody should see."""
+    error = unwrap(error)
+    return {
+        "attempt": lease.job.attempts,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "worker": str(queue.worker_id),
+        "type": type(error).__name__,
+        "message": public_message(error),
+        "traceback": "".join(traceback.format_tb(error.__traceback__))[-1000:],
+    }

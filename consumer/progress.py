@@ -1,0 +1,60 @@
+"""How far a job is: told by the engine at every step, shown to the frontend at most once a second."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from consumer.assets import Assets
+from consumer.database import AWAY
+from consumer.lease import Lease
+
+FIRST_AFTER = 0.25
+INTERVAL = 1.0
+DONE = 99
+"""An asset is at 100 percent when its row is recorded, not before."""
+
+
+class Progress:
+    """Collects steps from the lane's thread and writes them to the rows while the `async with` lasts."""
+
+    def __init__(self, lease: Lease, assets: Assets, pending: Sequence[int], count: int) -> None:
+        self._lease = lease
+        self._assets = assets
+        self._count = count
+        self._percent = dict.fromkeys(pending, 0)
+        self._shown: dict[int, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def on_step(self, indexes: Sequence[int], done: int, total: int) -> None:
+        """An engine's report; raises the reason to stop when there is one."""
+        self._lease.check()
+        for index in indexes:
+            self._percent[index] = min(DONE, 100 * done // max(total, 1))
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._report())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _report(self) -> None:
+        await asyncio.sleep(FIRST_AFTER)
+        while True:
+            steps = dict(self._percent)
+            if steps != self._shown:
+                with suppress(*AWAY):
+                    await self._assets.progress(self._lease.job, self._overall(steps), steps)
+                    self._shown = steps
+            await asyncio.sleep(INTERVAL)
+
+    def _overall(self, steps: dict[int, int]) -> int:
+        recorded = self._count - len(steps)
+        return min(DONE, (100 * recorded + sum(steps.values())) // self._count)

@@ -1,0 +1,128 @@
+"""The queue: one method for each statement in sql/queries that moves a job.
+
+Every write after the claim names the claim_id, and tells whether the claim still held: a late worker changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from consumer.database import Database
+from consumer.job import Job
+
+MEASURED = (
+    "width height format batch_size steps guidance_scale scheduler model seed file_size_bytes mime_type asset_index "
+    "duration_seconds fps num_frames"
+).split()
+"""The fields of an asset's metadata that jobs.metadata.assets repeats."""
+
+WORKER_LOST = "The worker stopped in the middle of this job."
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One worker's count of heartbeats as the database has it; None when the worker's row is gone."""
+
+    worker_id: UUID
+    beats: int | None
+    lease_seconds: float | None
+
+
+class Queue:
+    """The statements of one worker."""
+
+    def __init__(self, database: Database, worker_id: UUID, max_attempts: int = 3) -> None:
+        self.database = database
+        self.worker_id = worker_id
+        self.max_attempts = max_attempts
+
+    async def claim_job(self, engines: Sequence[str], job_types: Sequence[str]) -> Job | None:
+        """The next job in line, now ours, or None. Not repeated by itself: a lost reply is found by the heartbeat."""
+        rows = await self.database.run(
+            "claim_job",
+            {
+                "worker_id": self.worker_id,
+                "engines": list(engines),
+                "job_types": list(job_types),
+                "max_attempts": self.max_attempts,
+            },
+        )
+        return Job(**rows[0]) if rows else None
+
+    async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
+        """(completed, held): held and not completed means that some of the `count` assets have no result."""
+        [row] = await self._surely("complete_job", job, count=count, measured=MEASURED)
+        return row["completed"], row["held"]
+
+    async def retry_job(self, job: Job, delay: float, error: Mapping[str, Any]) -> bool:
+        """Queue the job again after `delay` seconds; False when it is no longer ours."""
+        return bool(await self._surely("retry_job", job, delay=delay, error=Jsonb(error)))
+
+    async def fail_job(self, job: Job, message: str, error: Mapping[str, Any]) -> bool:
+        """End the job with a sentence for the user; False when it is no longer ours."""
+        return bool(await self._surely("fail_job", job, message=message, error=Jsonb(error)))
+
+    async def release_job(self, job_id: UUID, claim_id: int) -> bool:
+        """Give the job back with its attempt; False when it is no longer ours."""
+        return bool(await self.database.surely("release_job", {"job_id": job_id, "claim_id": claim_id}))
+
+    async def read_status(self, job: Job) -> str | None:
+        """The job's status now; None when its row is gone."""
+        rows = await self.database.surely("read_status", {"job_id": job.id})
+        return rows[0]["status"] if rows else None
+
+    async def heartbeat(
+        self, name: str, engines: Sequence[str], lease_seconds: float, idle: bool
+    ) -> set[tuple[UUID, int]]:
+        """Say that we live; returns (job id, claim_id) of every job that the database believes we hold."""
+        rows = await self.database.run(
+            "heartbeat",
+            {
+                "worker_id": self.worker_id,
+                "name": name,
+                "engines": list(engines),
+                "lease_seconds": lease_seconds,
+                "idle": idle,
+            },
+        )
+        return {(row["job_id"], row["claim_id"]) for row in rows}
+
+    async def mark_idle(self) -> None:
+        """Ask for notifications; to be followed by one more claim."""
+        await self.database.run("mark_idle", {"worker_id": self.worker_id})
+
+    async def promote_due(self) -> tuple[int, float | None]:
+        """Put due jobs in line: how many, and the seconds until the next one is due (None: none waits)."""
+        [row] = await self.database.run("promote_due", {})
+        return row["promoted"], row["next_due"]
+
+    async def watch_workers(self) -> list[Beat]:
+        """Every worker's heartbeat count."""
+        return [Beat(**row) for row in await self.database.run("watch_workers", {})]
+
+    async def rescue_jobs(self, worker_id: UUID, beats: int | None) -> list[tuple[UUID, str]]:
+        """Take a dead worker's jobs from it: (job id, new status) of each."""
+        rows = await self.database.run(
+            "rescue_jobs",
+            {
+                "worker_id": worker_id,
+                "beats": beats,
+                "max_attempts": self.max_attempts,
+                "message": WORKER_LOST,
+            },
+        )
+        return [(row["job_id"], row["status"]) for row in rows]
+
+    async def delete_worker(self) -> None:
+        """Take leave."""
+        await self.database.run("delete_worker", {"worker_id": self.worker_id})
+
+    async def known_job_types(self) -> set[str]:
+        """The job types that the database's triggers know."""
+        return {row["job_type"] for row in await self.database.run("known_job_types", {})}
+
+    async def _surely(self, name: str, job: Job, **parameters: Any) -> list[dict[str, Any]]:
+        return await self.database.surely(name, {"job_id": job.id, "claim_id": job.claim_id, **parameters})

@@ -1,0 +1,237 @@
+"""The loop: claims, and beside them the listener, the heartbeat and the rescuer; signals and drain.
+
+A side task that dies would take its siblings with it, so each catches what it can, says why, and asks for a drain:
+the job in hand is finished or released, and the exit code tells.
+"""
+
+import asyncio
+import math
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from consumer import events
+from consumer.assets import Assets
+from consumer.database import AWAY, Database
+from consumer.delivery import Delivery
+from consumer.engines.base import Engine
+from consumer.errors import Decision, DrainingError, UsageError
+from consumer.intake import Intake
+from consumer.job import JobType
+from consumer.lane import Lane, Turn
+from consumer.lease import Lease, Leases, Trust
+from consumer.listen import hints
+from consumer.process import Engines, Workshop, process
+from consumer.queue import Queue
+from consumer.rescue import Rescuer
+from consumer.storage.base import Storage
+
+OK, FAILED, ENGINE_UNUSABLE = 0, 1, 3
+
+IN_HAND = 3
+"""Jobs that may be in hand at once: one on the lane, the others in delivery."""
+
+STOP_SECONDS = 10.0
+"""How long a job may take to notice that it must stop: one step, or a part that cannot be interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Until when the worker runs, and how it waits. Times in seconds."""
+
+    lease_seconds: float = 45.0
+    upload_seconds: float = 20.0
+    sweep_seconds: float = 15.0
+    grace_seconds: float = 25.0
+    max_attempts: int = 3
+    once: bool = False
+    drain_and_exit: bool = False
+    idle_exit: float | None = None
+    max_jobs: int | None = None
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(
+        self,
+        worker_id: UUID,
+        database: Database,
+        listen_dsn: str,
+        storage: Storage,
+        engines: Mapping[str, Engine],
+        job_types: Mapping[str, JobType],
+        options: Options,
+    ) -> None:
+        self.options = options
+        self.database = database
+        self.listen_dsn = listen_dsn
+        self.job_types = job_types
+        self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
+        self.queue = Queue(database, worker_id, options.max_attempts)
+        trust = Trust(options.lease_seconds, options.upload_seconds)
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        self.leases = Leases(self.queue, name, self.engine_names, options.lease_seconds, trust)
+        self.rescuer = Rescuer(self.queue, options.lease_seconds)
+        self.lane = Lane()
+        assets = Assets(database)
+        self.delivery = Delivery(assets, storage, trust, options.upload_seconds)
+        self.shop = Workshop(self.queue, assets, Engines(engines), job_types, self.lane, self.delivery)
+        self.exit_code = OK
+        self._draining = asyncio.Event()
+        self.intake = Intake(
+            self.queue, self.leases, self.engine_names, tuple(job_types), options.sweep_seconds, self._gone_idle
+        )
+        self._in_hand = asyncio.Semaphore(IN_HAND)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._taken = 0
+        self._hurry = asyncio.Event()
+        self._signals = 0
+
+    async def run(self) -> int:
+        """Work until told to stop or out of work; returns the exit code."""
+        await self._introduce()
+        side = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_lease())]
+        events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
+        try:
+            await self._claims()
+            await self._drain()
+        finally:
+            for task in side:
+                task.cancel()
+            await asyncio.gather(*side, return_exceptions=True)
+            await self._leave()
+        events.emit("worker.stopped", jobs=self._taken, exit_code=self.exit_code)
+        return self.exit_code
+
+    def drain(self, reason: str, exit_code: int = OK) -> None:
+        """Take no more jobs; finish or release those in hand."""
+        if not self._draining.is_set():
+            events.emit("worker.draining", reason=reason)
+        self.exit_code = self.exit_code or exit_code
+        self._draining.set()
+        self.intake.close()
+
+    def handle_signals(self) -> None:
+        """SIGTERM and SIGINT drain; a second one releases at once; a third ends the process."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
+
+    def _on_signal(self, name: str) -> None:
+        self._signals += 1
+        self._hurry.set()
+        self.drain(name)
+        if self._signals == 2:
+            for task in self._tasks:
+                task.cancel()
+        elif self._signals > 2:
+            os._exit(FAILED)
+
+    async def _introduce(self) -> None:
+        missing = sorted(set(self.job_types) - await self.queue.known_job_types())
+        if missing:
+            raise UsageError(
+                f"The database does not know these job types: {', '.join(missing)}. Run `consumer job-types push`."
+            )
+        await self.leases.beat()
+
+    async def _claims(self) -> None:
+        while not self._draining.is_set():
+            await self._in_hand.acquire()
+            turn = await self.lane.turn()
+            lease = await self.intake.next_job()
+            if lease is None:
+                turn.release()
+                return
+            self._taken += 1
+            task = asyncio.create_task(self._work(lease, turn))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            if self.options.once or self._taken == self.options.max_jobs:
+                self.drain("that was the last job asked for")
+
+    def _gone_idle(self, seconds: float) -> float:
+        """Nothing to do for so long: leave if that is what was asked for; else how long to wait at most."""
+        if self.options.once or self.options.drain_and_exit:
+            self.drain("nothing is left to do")
+        elif self.options.idle_exit is not None and seconds >= self.options.idle_exit:
+            self.drain("idle for long enough")
+        return math.inf if self.options.idle_exit is None else max(0.0, self.options.idle_exit - seconds)
+
+    async def _work(self, lease: Lease, turn: Turn) -> None:
+        try:
+            decision = await process(lease, turn, self.shop)
+            self._judge(decision)
+        finally:
+            turn.release()
+            self.leases.remove(lease)
+            self._in_hand.release()
+
+    def _judge(self, decision: Decision) -> None:
+        if decision.unusable:
+            self.drain(decision.message, ENGINE_UNUSABLE)
+
+    async def _drain(self) -> None:
+        """Finish what fits in the grace period, which begins with a signal; release the rest."""
+        jobs = asyncio.create_task(self._jobs_ended())
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({jobs, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        await asyncio.wait({jobs}, timeout=self.options.grace_seconds)
+        for lease in list(self.leases.held.values()):
+            lease.stop(DrainingError("The worker is going away."))
+        await asyncio.wait({jobs}, timeout=STOP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait({jobs}, timeout=STOP_SECONDS)
+        jobs.cancel()
+
+    async def _jobs_ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def _listen(self) -> None:
+        async def hear() -> None:
+            async for cancelled in hints(self.listen_dsn):
+                if cancelled:
+                    self.leases.cancel(cancelled)
+                else:
+                    self.intake.hint()
+
+        await self._guard("listener", hear)
+
+    async def _keep_lease(self) -> None:
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(self.options.lease_seconds / 4)
+                try:
+                    async with asyncio.timeout(self.options.lease_seconds / 2):
+                        await self.leases.beat()
+                        await self.rescuer.watch()
+                except (*AWAY, TimeoutError) as error:
+                    self.rescuer.forget()
+                    events.emit("heartbeat.missed", error=events.describe(error))
+
+        await self._guard("heartbeat", keep)
+
+    async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 a side task that dies must not take the job in hand with it
+            events.emit("worker.side_task_died", task=name, error=events.describe(error))
+            self.drain(f"the {name} died", FAILED)
+
+    async def _leave(self) -> None:
+        self.lane.close()
+        self.delivery.close()
+        try:
+            if not self.leases.held:
+                async with asyncio.timeout(5):
+                    await self.queue.delete_worker()
+        except (*AWAY, TimeoutError) as error:
+            events.emit("database.away", error=events.describe(error))
+

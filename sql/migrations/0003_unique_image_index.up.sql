@@ -1,0 +1,26 @@
+-- What:  one row per (job_id, image_index) in images. A plain unique index: rows with a NULL in the key are not compared.
+-- Why:   one visible result per picture; a second row for the same key is refused by the database itself.
+-- Locks: built CONCURRENTLY, outside a transaction: reads and writes go on. An INVALID leftover of an earlier
+--        try is dropped first. Duplicates make it fail without harm; remove them and run it again.
+-- Undo:  0003_unique_image_index.down.sql.
+-- transaction: none
+
+set lock_timeout = '5s';
+
+set statement_timeout = 0;
+
+do $$
+begin
+  if exists (
+    select from pg_catalog.pg_index where indexrelid = to_regclass('public.images_job_id_image_index_key') and not indisvalid
+  ) then
+    drop index public.images_job_id_image_index_key;
+  end if;
+end
+$$;
+
+create unique index concurrently if not exists images_job_id_image_index_key on public.images (job_id, image_index);
+
+reset statement_timeout;
+
+reset lock_timeout;

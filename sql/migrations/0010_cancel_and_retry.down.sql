@@ -1,0 +1,11 @@
+-- Undoes 0010.
+
+set local lock_timeout = '5s';
+
+set local statement_timeout = '60s';
+
+drop function if exists public.retry_job(uuid);
+
+drop function if exists public.cancel_job(uuid);
+
+drop function if exists consumer.lock_own_job(uuid);

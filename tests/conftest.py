@@ -1,0 +1,41 @@
+"""The databases of the tests: a real Postgres, migrated once into a template and cloned for each test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from postgres import Database, Databases
+
+from consumer import embedded
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[embedded.Server]:
+    """This test process's own private Postgres: 16, or the version in PG. It is shared: none may stop it."""
+    # No disk is waited for. synchronous_commit stays on: logical decoding sees only what has been flushed.
+    settings = {"fsync": "off", "full_page_writes": "off"}
+    with embedded.start(int(os.environ.get("PG", "16")), settings=settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """The databases of the private server, or of the one in TEST_DATABASE_URL, as its superuser."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    databases = Databases(url or request.getfixturevalue("server").dsn(user="supabase_admin"))
+    yield databases
+    databases.drop_all()
+
+
+@pytest.fixture
+def dressed_db(databases: Databases) -> Iterator[Database]:
+    """A database like that of a fresh Supabase project, without our migrations."""
+    with databases.clone(databases.dressed) as database:
+        yield database
+
+
+@pytest.fixture
+def db(databases: Databases) -> Iterator[Database]:
+    """A migrated database."""
+    with databases.clone(databases.migrated) as database:
+        yield database

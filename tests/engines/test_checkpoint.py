@@ -1,0 +1,136 @@
+"""Model references, with sockets that refuse to connect: a tiny SDXL model goes to disk and comes back."""
+
+import socket
+
+import pytest
+from single_file import save_single_file
+from tiny_sdxl import MARKS, ROUNDING, difference, draw
+
+from consumer.engines.sdxl import SdxlEngine
+from consumer.errors import EngineUnusableError
+
+pytestmark = MARKS
+
+
+@pytest.fixture(autouse=True)
+def connections(monkeypatch) -> list[str]:
+    """What somebody tried to reach, and could not."""
+    tried: list[str] = []
+
+    def refuse(*address, **_):
+        tried.append(str(address))
+        raise OSError("This test has no network.")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return tried
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    engine = SdxlEngine("tiny", "cpu")
+    engine.load()
+    return engine
+
+
+def test_the_tiny_model_is_the_same_in_every_process_and_leaves_the_common_seed_alone(tiny):
+    import torch
+
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    another = SdxlEngine("tiny", "cpu")
+    another.load()
+    assert torch.equal(torch.rand(1), expected)
+    assert difference(draw(another)[0], draw(tiny)[0]) <= ROUNDING
+
+
+def test_a_folder_draws_the_same_picture_without_the_network(tiny, tmp_path, connections):
+    tiny._pipe.save_pretrained(tmp_path / "my-model")
+    engine = SdxlEngine(str(tmp_path / "my-model"), "cpu")
+    engine.load()
+    output = draw(engine)[0]
+    assert difference(output, draw(tiny)[0]) <= ROUNDING
+    assert output.metadata["model"] == "my-model"
+    assert connections == []
+
+
+@pytest.mark.parametrize("place", ["my-model", "."])
+def test_a_single_file_with_its_configuration_draws_the_same_picture(tiny, tmp_path, connections, place):
+    tiny._pipe.save_pretrained(tmp_path / place)
+    for weights in (tmp_path / place).glob("*/*.safetensors"):
+        weights.unlink()
+    save_single_file(tiny._pipe, tmp_path / "my-model.safetensors")
+    engine = SdxlEngine(str(tmp_path / "my-model.safetensors"), "cpu")
+    engine.load()
+    output = draw(engine)[0]
+    assert difference(output, draw(tiny)[0]) <= ROUNDING
+    assert output.metadata["model"] == "my-model.safetensors"
+    assert connections == []
+
+
+def test_loading_again_changes_nothing(tiny):
+    pipe = tiny._pipe
+    tiny.load()
+    assert tiny._pipe is pipe
+
+
+def broken(folder, kind: str) -> str:
+    """A model reference that cannot work."""
+    path = folder / "wrong"
+    if kind == "an empty folder":
+        path.mkdir()
+    elif kind == "a file of rubbish":
+        path = path.with_suffix(".safetensors")
+        path.write_bytes(b"rubbish" * 100)
+    elif kind == "pickled weights":
+        path = path.with_suffix(".ckpt")
+        path.write_bytes(b"\x80\x04N.")
+    elif kind == "no such file":
+        path = path.with_suffix(".safetensors")
+    elif kind == "a hub id out of reach":
+        return "nobody/wrong"
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "an empty folder",
+        "a file of rubbish",
+        "pickled weights",
+        "no such file",
+        "nothing",
+        "a hub id out of reach",
+    ],
+)
+def test_an_impossible_model_is_named_in_one_sentence_with_the_setting(tmp_path, connections, kind):
+    engine = SdxlEngine(broken(tmp_path, kind), "cpu")
+    for _ in range(2):
+        with pytest.raises(EngineUnusableError) as caught:
+            engine.load()
+    sentence = str(caught.value)
+    assert "wrong" in sentence
+    assert sentence.endswith("See CONSUMER_MODEL_SDXL.")
+    assert str(tmp_path) not in sentence
+    assert "\n" not in sentence
+    assert bool(connections) == (kind == "a hub id out of reach")
+
+
+def test_a_folder_without_weights_is_refused(tiny, tmp_path):
+    tiny._pipe.save_pretrained(tmp_path)
+    (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(
+        EngineUnusableError, match=r"^The model .* could not be loaded: .*\.safetensors weights"
+    ):
+        SdxlEngine(str(tmp_path), "cpu").load()
+
+
+def test_no_model_means_sdxl_base():
+    assert SdxlEngine("", "cpu").model == "stabilityai/stable-diffusion-xl-base-1.0"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "banana"])
+def test_a_device_that_is_not_there_is_named_in_one_sentence(device):
+    with pytest.raises(EngineUnusableError, match=f"^The device {device} cannot be used here: "):
+        SdxlEngine("tiny", device).load()

@@ -1,0 +1,182 @@
+"""What the SDXL engine draws, with the real diffusers pipeline and tiny random weights."""
+
+import logging
+
+import numpy as np
+import pytest
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, make_request
+
+from consumer.engines.sdxl import SdxlEngine
+from consumer.errors import RejectedError
+from consumer.job import Medium
+
+pytestmark = MARKS
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = SdxlEngine("tiny", "cpu")
+    engine.load()
+    return engine
+
+
+def test_the_picture_is_what_the_plain_pipeline_draws(engine):
+    import torch
+
+    output = draw(engine, [1], negative_prompt="blurry")[1]
+    plain = engine._pipe(
+        "a cat on a mat",
+        negative_prompt="blurry",
+        width=64,
+        height=64,
+        num_inference_steps=3,
+        guidance_scale=6.5,
+        generator=torch.Generator().manual_seed(41),
+    )
+    assert np.array_equal(output.pixels, np.asarray(plain.images[0]))
+    assert output.seed == 41
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_pixels_are_rounded_as_diffusers_rounds_them(dtype):
+    import torch
+    from diffusers.image_processor import VaeImageProcessor
+
+    from consumer.engines.diffusion import to_pixels
+
+    # Beyond -1..1 on both sides, and with every byte's exact middle among the values.
+    halves = (torch.arange(-16, 528).float() / 2 / 255) * 2 - 1
+    decoded = torch.cat([halves, torch.linspace(-1.1, 1.1, 3 * 40 * 64 - len(halves))]).reshape(1, 3, 40, 64)
+    decoded = decoded.to(getattr(torch, dtype))
+    processor = VaeImageProcessor()
+    expected = np.asarray(processor.postprocess(decoded.clone(), "pil")[0])
+    pixels = to_pixels(processor.postprocess(decoded, "pt"))
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels[0], expected)
+
+
+def test_a_picture_is_the_same_alone_and_in_a_batch(engine):
+    together = draw(engine, [0, 1, 2])
+    assert [together[index].metadata["batch_size"] for index in range(3)] == [2, 2, 1]
+    for index in range(3):
+        alone = draw(engine, [index])[index]
+        assert alone.metadata["batch_size"] == 1
+        assert alone.seed == together[index].seed == 40 + index
+        assert difference(alone, together[index]) <= ROUNDING
+
+
+def test_a_retry_of_some_pictures_draws_the_same_ones(engine):
+    everything = draw(engine, [0, 1, 2, 3])
+    missing = draw(engine, [3, 1])
+    assert difference(everything[1], missing[1]) <= ROUNDING
+    assert difference(everything[3], missing[3]) <= ROUNDING
+
+
+def test_each_index_has_a_picture_of_its_own(engine):
+    pictures = draw(engine, [0, 1, 2])
+    assert difference(pictures[0], pictures[1]) > 20
+    assert difference(pictures[1], pictures[2]) > 20
+    assert difference(draw(engine, [1], seed=39)[1], pictures[0]) <= ROUNDING
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a dog"},
+        {"negative_prompt": "blurry"},
+        {"steps": 4},
+        {"guidance_scale": 3.0},
+        {"guidance_scale": 1.0},
+        {"guidance_scale": 0.0},
+        {"scheduler": "dpmpp_2m_karras"},
+    ],
+    ids=str,
+)
+def test_every_parameter_changes_the_picture(engine, change):
+    plain, changed = draw(engine)[0], draw(engine, **change)[0]
+    assert difference(plain, changed) > 5
+    for field in change.keys() & plain.metadata.keys():
+        assert changed.metadata[field] == change[field] != plain.metadata[field]
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (72, 40), (8, 128), (136, 88)])
+def test_a_picture_has_the_size_that_was_asked_for(engine, width, height):
+    pixels = draw(engine, width=width, height=height)[0].pixels
+    assert (pixels.shape, pixels.dtype) == ((height, width, 3), np.uint8)
+
+
+def test_the_metadata_says_what_was_used(engine):
+    assert draw(engine, steps=2)[0].metadata == {
+        "model": "tiny",
+        "steps": 2,
+        "guidance_scale": 6.5,
+        "scheduler": "euler",
+        "batch_size": 1,
+        "dtype": "float32",
+    }
+
+
+@pytest.mark.parametrize("steps", [1, 2, 50])
+@pytest.mark.parametrize("name", ["euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "ddim", "lcm"])
+def test_every_scheduler_runs_the_steps_that_were_asked_for(engine, name, steps):
+    seen = []
+    output = draw(
+        engine,
+        width=8,
+        height=8,
+        scheduler=name,
+        steps=steps,
+        on_step=lambda _, done, total: seen.append((done, total)),
+    )[0]
+    assert (output.metadata["scheduler"], output.metadata["steps"]) == (name, steps)
+    assert seen == [(done, steps) for done in [0, 0, *range(1, steps + 1), steps]]
+
+
+def test_the_models_own_scheduler_is_used_again_after_a_named_one(engine):
+    before = draw(engine)[0]
+    draw(engine, scheduler="lcm")
+    assert difference(draw(engine)[0], before) <= ROUNDING
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+def test_a_text_that_is_too_long_is_said_to_be_cut_and_never_logged(engine, field, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("diffusers").addHandler(caplog.handler)
+    try:
+        short = draw(engine, **{field: "x" * 75})[0]
+        long = draw(engine, **{field: "x" * 75 + "secret"})[0]
+    finally:
+        logging.getLogger("diffusers").removeHandler(caplog.handler)
+    assert f"{field}_truncated" not in short.metadata
+    assert long.metadata[f"{field}_truncated"] is True
+    assert caplog.text == ""
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"width": 1001}, "width must be a multiple of 8 pixels for the sdxl engine."),
+        ({"height": 90}, "height must be a multiple of 8 pixels for the sdxl engine."),
+        ({"medium": Medium.video}, "medium must be image: the sdxl engine makes no videos."),
+        (
+            {"reference_url": "https://example.com/a.png"},
+            "reference_url is not supported by the sdxl engine yet.",
+        ),
+        ({"exact_copy_mode": True}, "exact_copy_mode is not supported by the sdxl engine yet."),
+        ({"compel_weights": (("cat", 1.2),)}, "compel_weights is not supported by the sdxl engine yet."),
+        ({"scheduler": "lcm", "steps": 51}, "steps must be at most 50 with the scheduler lcm."),
+        (
+            {"scheduler": "heun"},
+            "scheduler must be one of euler, euler_a, dpmpp_2m, dpmpp_2m_karras, unipc, ddim, lcm.",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_drawn_is_refused_in_one_sentence_before_anything_loads(change, sentence):
+    engine = SdxlEngine("nobody/there-is-no-such-model", "cpu")
+    with pytest.raises(RejectedError) as caught:
+        engine.check(make_request(**change))
+    assert str(caught.value) == sentence
+    with pytest.raises(RejectedError):
+        draw(engine, **change)

@@ -1,0 +1,43 @@
+"""Tiny SDXL pictures for tests: how to ask for one, and how to compare two."""
+
+import numpy as np
+import pytest
+
+from consumer.job import Medium
+from consumer.request import Request
+
+MARKS = [
+    pytest.mark.models,
+    # diffusers 0.42 converts tensors in a way that numpy 2 is about to drop.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
+]
+
+# Pictures of one seed may differ by rounding, for a batch adds up in another order: by 1 of 255.
+ROUNDING = 1
+
+
+def make_request(**changes) -> Request:
+    plain = {
+        "job_type": "sdxl_image_fast",
+        "medium": Medium.image,
+        "prompt": "a cat on a mat",
+        "count": 3,
+        "seed": 40,
+        "steps": 3,
+        "guidance_scale": 6.5,
+        "width": 64,
+        "height": 64,
+    }
+    return Request(**{**plain, **changes})
+
+
+def draw(engine, indexes=(0,), on_step=lambda indexes, done, total: None, **changes):
+    """The outputs by index."""
+    outputs = list(engine.generate(make_request(**changes), indexes, on_step))
+    assert [output.index for output in outputs] == list(indexes)
+    return {output.index: output for output in outputs}
+
+
+def difference(one, other) -> int:
+    """The largest difference of two outputs' pixels, in steps of 255."""
+    return int(np.abs(one.pixels.astype(int) - other.pixels.astype(int)).max())

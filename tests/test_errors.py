@@ -1,0 +1,111 @@
+"""The one table that decides what follows from an error."""
+
+import asyncio
+
+import pytest
+
+from consumer import errors
+from consumer.errors import Verdict, decide, public_message, unwrap
+
+INTERNAL = "An internal error stopped this job."
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (errors.RejectedError("steps must be 1."), Verdict.fail),
+        (errors.StorageRefusedError("The bucket refuses this type."), Verdict.fail),
+        (errors.JobCancelledError("cancelled"), Verdict.cancelled),
+        (errors.LeaseLostError("lost"), Verdict.lost),
+        (errors.DrainingError("draining"), Verdict.release),
+        (errors.EngineUnusableError("no torch"), Verdict.release),
+        (errors.OutOfMemoryError("too large"), Verdict.retry),
+        (errors.StorageUnavailableError("later"), Verdict.retry),
+        (errors.IncompleteError("one is missing"), Verdict.retry),
+        (errors.ConsumerError("anything of ours"), Verdict.retry),
+        (ValueError("anything else"), Verdict.retry),
+        (asyncio.CancelledError(), Verdict.release),
+        (KeyboardInterrupt(), Verdict.release),
+        (SystemExit(1), Verdict.release),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value.value,
+)
+def test_every_error_has_one_verdict(error, verdict):
+    assert decide(error, attempts=1, max_attempts=3).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("attempts", "max_attempts", "verdict"),
+    [
+        (1, 3, Verdict.retry),
+        (2, 3, Verdict.retry),
+        (3, 3, Verdict.fail),
+        (4, 3, Verdict.fail),
+        (1, 1, Verdict.fail),
+    ],
+)
+def test_the_last_attempt_fails_where_an_earlier_one_is_retried(attempts, max_attempts, verdict):
+    assert decide(ValueError(), attempts=attempts, max_attempts=max_attempts).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.DrainingError(),
+        errors.LeaseLostError(),
+        errors.JobCancelledError(),
+        errors.EngineUnusableError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_is_not_the_jobs_fault_never_fails_it_on_its_last_attempt(error):
+    assert decide(error, attempts=3, max_attempts=3).verdict is not Verdict.fail
+
+
+def test_only_an_unusable_engine_asks_for_a_restart():
+    assert decide(errors.EngineUnusableError("no torch"), attempts=1, max_attempts=3).unusable
+    assert not decide(errors.OutOfMemoryError("too large"), attempts=1, max_attempts=3).unusable
+
+
+def group(*inner: BaseException) -> BaseExceptionGroup:
+    return BaseExceptionGroup("a task group", inner)
+
+
+@pytest.mark.parametrize(
+    ("error", "decisive"),
+    [
+        (group(ValueError(), errors.RejectedError("no")), errors.RejectedError),
+        (group(errors.LeaseLostError(), errors.RejectedError("no")), errors.RejectedError),
+        (group(errors.DrainingError(), errors.JobCancelledError()), errors.JobCancelledError),
+        (group(errors.DrainingError(), errors.LeaseLostError()), errors.LeaseLostError),
+        (group(ValueError(), errors.EngineUnusableError()), errors.EngineUnusableError),
+        (group(asyncio.CancelledError(), ValueError()), ValueError),
+        (group(group(group(errors.StorageRefusedError())), ValueError()), errors.StorageRefusedError),
+        (ValueError(), ValueError),
+    ],
+)
+def test_the_weightiest_error_of_a_group_decides(error, decisive):
+    assert type(unwrap(error)) is decisive
+
+
+def test_a_group_is_decided_like_the_error_that_weighs_most_in_it():
+    error = group(ValueError("secret"), group(errors.RejectedError("steps must be 1.")))
+    decision = decide(error, attempts=1, max_attempts=3)
+    assert (decision.verdict, decision.message) == (Verdict.fail, "steps must be 1.")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (errors.RejectedError("steps must be 1."), "steps must be 1."),
+        (errors.OutOfMemoryError(), INTERNAL),
+        (ValueError("postgresql://me:hunter2@db/postgres"), INTERNAL),
+        (group(ValueError("a prompt")), INTERNAL),
+    ],
+)
+def test_a_user_reads_our_own_sentences_and_nothing_of_a_foreign_error(error, message):
+    assert decide(error, attempts=1, max_attempts=3).message == message
+
+
+def test_public_message_of_a_group_itself_tells_nothing_of_its_members():
+    assert public_message(group(ValueError("a prompt"))) == INTERNAL
