@@ -6,9 +6,7 @@ from collections.abc import Callable
 Random = Callable[[], float]
 
 
-def delay(
-    attempt: int, *, base: float = 5.0, cap: float = 600.0, random: Random = stdlib_random.random
-) -> float:
+def delay(attempt: int, *, base: float = 5.0, cap: float = 600.0, random: Random = stdlib_random.random) -> float:
     """Seconds to wait after failed attempt number `attempt` (from 1), between half a step and a whole one.
 
     The step is `base`, doubled with each attempt up to `cap`. The random half keeps jobs that failed together

@@ -71,14 +71,17 @@ class Database:
 
     def __init__(self, dsn: str, size: int = 4) -> None:
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-        self.pool = AsyncConnectionPool(
+        self.pool: AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]] = AsyncConnectionPool(
             conninfo(dsn), min_size=1, max_size=size, open=False, timeout=10,
             kwargs={"autocommit": True, "row_factory": dict_row},
         )  # fmt: skip
 
     async def open(self) -> None:
         """Connect; raises DatabaseRefusedError when it cannot be done now."""
-        await self.pool.open()
+        try:
+            await self.pool.open(wait=True, timeout=10)
+        except PoolTimeout:
+            raise DatabaseRefusedError("The database did not answer within 10 seconds. Check DATABASE_URL.") from None
 
     async def close(self) -> None:
         """Let go of every connection."""

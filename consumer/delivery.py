@@ -53,7 +53,7 @@ class Delivery:
         self._tasks.pop(lease, None)
 
     async def settle(self, lease: Lease, at_once: bool) -> None:
-        """Let what is under way end, or end it `at_once`, whatever comes of it: the job's row is about to be written."""
+        """Let what is under way end, or end it `at_once`, whatever comes of it: the job's row is next."""
         tasks = self._tasks.pop(lease, [])
         for task in tasks if at_once else ():
             task.cancel()
@@ -117,7 +117,11 @@ class Delivery:
             "bucket": self.storage.bucket,
         }
         if encoded.duration_seconds is not None:
-            measured |= {"duration_seconds": encoded.duration_seconds, "num_frames": encoded.frames, "fps": output.fps}
+            measured |= {
+                "duration_seconds": encoded.duration_seconds,
+                "num_frames": encoded.frames,
+                "fps": output.fps,
+            }
         return measured
 
     def close(self) -> None:

@@ -186,9 +186,7 @@ class Server:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with suppress(psycopg.OperationalError):
-                psycopg.connect(
-                    user="supabase_admin", password=self._password, dbname="postgres", **where
-                ).close()
+                psycopg.connect(user="supabase_admin", password=self._password, dbname="postgres", **where).close()
                 return None
             if self._process.poll() is not None:
                 return "did not start"

@@ -100,12 +100,7 @@ def mp4(pixels: Pixels, fps: float) -> Encoded:
 
 def _check(pixels: Pixels, ndim: int) -> tuple[int, int]:
     """Height and width. Raises ValueError where the pixels are not what an engine promises to yield."""
-    right = (
-        pixels.dtype == np.uint8
-        and pixels.ndim == ndim in (3, 4)
-        and pixels.shape[-1] == 3
-        and pixels.size > 0
-    )
+    right = pixels.dtype == np.uint8 and pixels.ndim == ndim in (3, 4) and pixels.shape[-1] == 3 and pixels.size > 0
     if not right:
         raise ValueError(
             "Pixels must be uint8 of shape (height, width, 3) or (frames, height, width, 3), "

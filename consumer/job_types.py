@@ -3,7 +3,6 @@
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,23 +41,16 @@ def load(path: Path | None = None) -> dict[str, JobType]:
     if path is None:
         return {name: job_type(name, table) for name, table in tables.items()}
     merged = {name: merge(tables.get(name, {}), table) for name, table in tables_of(path).items()}
-    found = [
-        f"{path}: {name}: {mistake}" for name, table in merged.items() for mistake in mistakes(name, table)
-    ]
+    found = [f"{path}: {name}: {mistake}" for name, table in merged.items() for mistake in mistakes(name, table)]
     if found:
         raise UsageError("\n".join(found))
     return {name: job_type(name, table) for name, table in {**tables, **merged}.items()}
 
 
-def served(
-    job_types: Mapping[str, JobType], engines: Collection[str], *, stand_in: str | None = None
-) -> dict[str, JobType]:
-    """The job types that a process with these engines serves.
-
-    An engine that stands in takes every job type, as if each had named it.
-    """
-    if stand_in is not None:
-        return {name: replace(job_type, engine=stand_in) for name, job_type in job_types.items()}
+def served(job_types: Mapping[str, JobType], engines: Collection[str], *, stand_in: bool = False) -> dict[str, JobType]:
+    """The job types that a process with these engines serves; all of them where an engine stands in for all."""
+    if stand_in:
+        return dict(job_types)
     return {name: job_type for name, job_type in job_types.items() if job_type.engine in engines}
 
 

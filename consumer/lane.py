@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
@@ -61,7 +61,7 @@ class Lane:
             self.running -= 1
             self.busy_seconds += time.monotonic() - started
 
-    async def iterate(self, items: Iterator[T]) -> AsyncIterator[T]:
+    async def iterate(self, items: Iterator[T]) -> AsyncGenerator[T, None]:
         """The items of a generator that runs in the lane's thread. It is closed there when the consumer stops."""
         try:
             while (item := await self.run(lambda: next(items, _END))) is not _END:

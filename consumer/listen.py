@@ -3,11 +3,11 @@
 LISTEN has a connection of its own, in autocommit, because a connection inside `notifies()` answers no query.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-import asyncio
 import psycopg
 
 from consumer import events

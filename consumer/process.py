@@ -14,7 +14,15 @@ from consumer.assets import Assets
 from consumer.backoff import delay
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
-from consumer.errors import Decision, IncompleteError, LeaseLostError, RejectedError, Verdict, decide, public_message, unwrap
+from consumer.errors import (
+    Decision,
+    IncompleteError,
+    LeaseLostError,
+    Verdict,
+    decide,
+    public_message,
+    unwrap,
+)
 from consumer.job import JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease
@@ -23,24 +31,13 @@ from consumer.queue import Queue
 from consumer.request import Request, parse
 
 
-class Engines:
-    """The engines of this process by name; each is loaded once, on the lane, by the first job that needs it."""
-
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
-        self._engines = engines
-
-    def __getitem__(self, name: str) -> Engine:
-        # One engine alone stands in for all: `--engines sketch` serves every job type.
-        return self._engines[name] if name in self._engines else next(iter(self._engines.values()))
-
-
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What a job is worked on with; one per worker."""
+    """What a job is worked on with; one per worker. Each engine is loaded by the first job that needs it."""
 
     queue: Queue
     assets: Assets
-    engines: Engines
+    engines: Mapping[str, Engine]
     job_types: Mapping[str, JobType]
     lane: Lane
     delivery: Delivery
@@ -57,7 +54,7 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
         await shop.delivery.finish(lease)
         await complete(lease, request, shop)
         decision = Decision(Verdict.completed, "")
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 `decide` is the one place that judges
         decision = decide(error, attempts=job.attempts, max_attempts=job.max_attempts)
         await asyncio.shield(settle(lease, decision, error, shop))
     seconds = round(time.monotonic() - started, 2)
@@ -74,10 +71,12 @@ async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
         return
     lease.check()
     await shop.lane.run(engine.load)
-    async with Progress(lease, shop.assets, pending, request.count) as progress:
-        async with aclosing(shop.lane.iterate(engine.generate(request, pending, progress.on_step))) as outputs:
-            async for output in outputs:
-                await shop.delivery.put(lease, request.medium, output)
+    async with (
+        Progress(lease, shop.assets, pending, request.count) as progress,
+        aclosing(shop.lane.iterate(engine.generate(request, pending, progress.on_step))) as outputs,
+    ):
+        async for output in outputs:
+            await shop.delivery.put(lease, request.medium, output)
 
 
 async def complete(lease: Lease, request: Request, shop: Workshop) -> None:
@@ -105,7 +104,7 @@ async def settle(lease: Lease, decision: Decision, error: BaseException, shop: W
 
 
 def describe(lease: Lease, queue: Queue, error: BaseException) -> dict[str, Any]:
-    """An entry of jobs.errors. Frames and types only: the text of a foreign exception may hold what nobody should see."""
+    """An entry of jobs.errors: types and frames, for the text of a foreign exception may hold anything."""
     error = unwrap(error)
     return {
         "attempt": lease.job.attempts,

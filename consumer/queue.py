@@ -13,10 +13,10 @@ from psycopg.types.json import Jsonb
 from consumer.database import Database
 from consumer.job import Job
 
-MEASURED = (
-    "width height format batch_size steps guidance_scale scheduler model seed file_size_bytes mime_type asset_index "
-    "duration_seconds fps num_frames"
-).split()
+MEASURED = [
+    *("width", "height", "format", "mime_type", "file_size_bytes", "asset_index", "seed", "batch_size"),
+    *("steps", "guidance_scale", "scheduler", "model", "duration_seconds", "fps", "num_frames"),
+]
 """The fields of an asset's metadata that jobs.metadata.assets repeats."""
 
 WORKER_LOST = "The worker stopped in the middle of this job."

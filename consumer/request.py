@@ -11,9 +11,7 @@ from consumer.job import Job, JobType, Medium
 from consumer.sizes import frames, size
 
 # What a job type gets that leaves them open.
-PLAIN = read(
-    {"steps": 25, "guidance_scale": 7.0, "width": 1024, "height": 1024, "num_frames": 81, "fps": 16.0}
-)
+PLAIN = read({"steps": 25, "guidance_scale": 7.0, "width": 1024, "height": 1024, "num_frames": 81, "fps": 16.0})
 
 
 class Request(BaseModel):

@@ -60,9 +60,7 @@ class Settings(BaseSettings):
     )
     storage: Literal["supabase", "local"] = Field(default_factory=storage_of)
     storage_dir: Path = Path("storage")
-    bucket: str = Field(
-        "workspace-temp", pattern=r"^[\w.-]{1,63}$", description="up to 63 of a-z, 0-9, -, . and _"
-    )
+    bucket: str = Field("workspace-temp", pattern=r"^[\w.-]{1,63}$", description="up to 63 of a-z, 0-9, -, . and _")
     engines: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")], ...], NoDecode] = Field(
         (), description="names of engines, separated by commas"
     )
@@ -99,9 +97,7 @@ class Settings(BaseSettings):
     def has_project(cls, storage: str, info: ValidationInfo) -> str:
         """A bucket is in a project."""
         if storage == "supabase" and info.data.get("supabase_url", "wrong") is None:
-            raise PydanticCustomError(
-                "pair", "CONSUMER_STORAGE is supabase, so SUPABASE_URL must be set too."
-            )
+            raise PydanticCustomError("pair", "CONSUMER_STORAGE is supabase, so SUPABASE_URL must be set too.")
         return storage
 
     @field_validator("upload_seconds")
@@ -109,9 +105,7 @@ class Settings(BaseSettings):
     def is_shorter_than_lease(cls, seconds: float, info: ValidationInfo) -> float:
         """An upload that outlives the lease could overwrite what another worker stored."""
         if seconds >= info.data.get("lease_seconds", math.inf):
-            raise PydanticCustomError(
-                "pair", "CONSUMER_UPLOAD_SECONDS must be less than CONSUMER_LEASE_SECONDS."
-            )
+            raise PydanticCustomError("pair", "CONSUMER_UPLOAD_SECONDS must be less than CONSUMER_LEASE_SECONDS.")
         return seconds
 
     @property
@@ -120,9 +114,9 @@ class Settings(BaseSettings):
         return {"sdxl": self.model_sdxl, "wan": self.model_wan, "enhance": self.model_enhance}
 
     @property
-    def stand_in(self) -> str | None:
-        """The engine that takes every job type: sketch, where it was named and nothing else was."""
-        return "sketch" if self.engines == ("sketch",) else None
+    def stand_in(self) -> bool:
+        """Whether sketch takes every job type: where it was named and nothing else was."""
+        return self.engines == ("sketch",)
 
     def require_database_url(self) -> str:
         """The connection string, secrets included; raises UsageError where there is none."""
@@ -152,9 +146,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{field: value for field, value in overrides.items() if value is not None})
     except ValidationError as error:
-        lines = [
-            mistake(problem) for problem in error.errors() if problem["type"] != "default_factory_not_called"
-        ]
+        lines = [mistake(problem) for problem in error.errors() if problem["type"] != "default_factory_not_called"]
     raise UsageError("\n".join(dict.fromkeys(lines)))
 
 

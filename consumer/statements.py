@@ -3,7 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import LiteralString
 
 PACKAGE = Path(__file__).parent
 ROOT = PACKAGE if (PACKAGE / "sql").is_dir() else PACKAGE.parent
@@ -22,7 +22,7 @@ _TOKEN = re.compile(
 @cache
 def query(name: str) -> LiteralString:
     """The text of sql/queries/{name}.sql. The files are ours, so the text counts as literal."""
-    return cast(LiteralString, (SQL / "queries" / f"{name}.sql").read_text())
+    return (SQL / "queries" / f"{name}.sql").read_text()
 
 
 def split(text: str) -> list[str]:

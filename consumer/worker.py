@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from consumer import events
@@ -18,13 +19,13 @@ from consumer.assets import Assets
 from consumer.database import AWAY, Database
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
-from consumer.errors import Decision, DrainingError, UsageError
+from consumer.errors import DrainingError, UsageError
 from consumer.intake import Intake
 from consumer.job import JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease, Leases, Trust
 from consumer.listen import hints
-from consumer.process import Engines, Workshop, process
+from consumer.process import Workshop, process
 from consumer.queue import Queue
 from consumer.rescue import Rescuer
 from consumer.storage.base import Storage
@@ -79,11 +80,16 @@ class Worker:
         self.lane = Lane()
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, options.upload_seconds)
-        self.shop = Workshop(self.queue, assets, Engines(engines), job_types, self.lane, self.delivery)
+        self.shop = Workshop(self.queue, assets, engines, job_types, self.lane, self.delivery)
         self.exit_code = OK
         self._draining = asyncio.Event()
         self.intake = Intake(
-            self.queue, self.leases, self.engine_names, tuple(job_types), options.sweep_seconds, self._gone_idle
+            self.queue,
+            self.leases,
+            self.engine_names,
+            tuple(job_types),
+            options.sweep_seconds,
+            self._gone_idle,
         )
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,9 +102,10 @@ class Worker:
         await self._introduce()
         side = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_lease())]
         events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
+        claims = asyncio.create_task(self._guard("claims", self._claims))
         try:
-            await self._claims()
-            await self._drain()
+            await self._draining.wait()
+            await self._finish(claims)
         finally:
             for task in side:
                 task.cancel()
@@ -126,8 +133,8 @@ class Worker:
         self._hurry.set()
         self.drain(name)
         if self._signals == 2:
-            for task in self._tasks:
-                task.cancel()
+            self._stop_jobs()
+            self._cancel_jobs()
         elif self._signals > 2:
             os._exit(FAILED)
 
@@ -146,9 +153,10 @@ class Worker:
             lease = await self.intake.next_job()
             if lease is None:
                 turn.release()
+                self._in_hand.release()
                 return
             self._taken += 1
-            task = asyncio.create_task(self._work(lease, turn))
+            task = asyncio.create_task(self._guard("job", partial(self._work, lease, turn)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             if self.options.once or self._taken == self.options.max_jobs:
@@ -165,34 +173,38 @@ class Worker:
     async def _work(self, lease: Lease, turn: Turn) -> None:
         try:
             decision = await process(lease, turn, self.shop)
-            self._judge(decision)
+            if decision.unusable:
+                self.drain(decision.message, ENGINE_UNUSABLE)
+            self.leases.remove(lease)
         finally:
             turn.release()
-            self.leases.remove(lease)
             self._in_hand.release()
 
-    def _judge(self, decision: Decision) -> None:
-        if decision.unusable:
-            self.drain(decision.message, ENGINE_UNUSABLE)
-
-    async def _drain(self) -> None:
+    async def _finish(self, claims: asyncio.Task[None]) -> None:
         """Finish what fits in the grace period, which begins with a signal; release the rest."""
-        jobs = asyncio.create_task(self._jobs_ended())
+        jobs = asyncio.create_task(self._ended(claims))
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({jobs, hurry}, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         await asyncio.wait({jobs}, timeout=self.options.grace_seconds)
-        for lease in list(self.leases.held.values()):
-            lease.stop(DrainingError("The worker is going away."))
+        self._stop_jobs()
         await asyncio.wait({jobs}, timeout=STOP_SECONDS)
-        for task in self._tasks:
-            task.cancel()
+        self._cancel_jobs()
         await asyncio.wait({jobs}, timeout=STOP_SECONDS)
         jobs.cancel()
 
-    async def _jobs_ended(self) -> None:
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+    async def _ended(self, claims: asyncio.Task[None]) -> None:
+        # A claim may be on its way, and bring one more job.
+        while busy := {task for task in (*self._tasks, claims) if not task.done()}:
+            await asyncio.wait(busy)
+
+    def _stop_jobs(self) -> None:
+        for lease in list(self.leases.held.values()):
+            lease.stop(DrainingError("The worker is going away."))
+
+    def _cancel_jobs(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     async def _listen(self) -> None:
         async def hear() -> None:
@@ -221,9 +233,9 @@ class Worker:
     async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 a side task that dies must not take the job in hand with it
-            events.emit("worker.side_task_died", task=name, error=events.describe(error))
-            self.drain(f"the {name} died", FAILED)
+        except Exception as error:  # noqa: BLE001 a task that dies must not take the job in hand with it
+            events.emit("worker.task_died", task=name, error=events.describe(error))
+            self.drain(f"the task {name} died", FAILED)
 
     async def _leave(self) -> None:
         self.lane.close()
@@ -234,4 +246,3 @@ class Worker:
                     await self.queue.delete_worker()
         except (*AWAY, TimeoutError) as error:
             events.emit("database.away", error=events.describe(error))
-

@@ -34,7 +34,9 @@ elif "connection" in context.config.attributes:
     run_online(context.config.attributes["connection"])
 else:
     engine = create_engine(
-        "postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg.connect(os.environ["DATABASE_URL"])
+        "postgresql+psycopg://",
+        poolclass=NullPool,
+        creator=lambda: psycopg.connect(os.environ["DATABASE_URL"]),
     )
     with engine.connect() as connection:
         run_online(connection)

@@ -51,9 +51,7 @@ class Database:
         return user
 
     @contextmanager
-    def as_user(
-        self, user: UUID | None, role: str = "authenticated"
-    ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    def as_user(self, user: UUID | None, role: str = "authenticated") -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """One transaction as PostgREST opens it for a request of `user`, committed at the end."""
         claims = json.dumps({"role": role} | ({"sub": str(user)} if user else {}))
         with psycopg.connect(relogin(self.admin_dsn, user="authenticator")) as connection:
@@ -132,9 +130,7 @@ class Databases:
 
     def _create(self, kind: str, template: str, owner: str | None = None) -> str:
         name = f"{kind}_{os.getpid()}_{uuid4().hex[:8]}"
-        statement = sql.SQL("create database {} template {}").format(
-            sql.Identifier(name), sql.Identifier(template)
-        )
+        statement = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         if owner:
             statement += sql.SQL(" owner {}").format(sql.Identifier(owner))
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:

@@ -231,9 +231,7 @@ def test_a_new_table_is_closed_to_the_api_until_it_is_granted(dressed_db: Databa
 def test_the_claims_of_a_request_say_who_asks(dressed_db: Database) -> None:
     user = dressed_db.user()
     who = "select auth.uid(), auth.role(), auth.jwt() ->> 'sub', current_user::text, current_setting('role')"
-    assert dressed_db.execute_as(user, who) == [
-        (user, "authenticated", str(user), "authenticated", "authenticated")
-    ]
+    assert dressed_db.execute_as(user, who) == [(user, "authenticated", str(user), "authenticated", "authenticated")]
     assert dressed_db.execute_as(None, who, role="anon") == [(None, "anon", None, "anon", "anon")]
     with dressed_db.connect() as connection:
         assert connection.execute("select auth.uid(), auth.role()").fetchone() == (None, None)
@@ -257,9 +255,7 @@ def test_a_request_of_a_user_is_one_transaction(dressed_db: Database) -> None:
 def test_on_managed_tables_postgres_may_write_policies_and_nothing_else(dressed_db: Database) -> None:
     with dressed_db.connect() as connection:
         for table in ("storage.objects", "realtime.messages"):
-            connection.execute(
-                f"create policy ours on {table} for select to authenticated using (false)".encode()
-            )
+            connection.execute(f"create policy ours on {table} for select to authenticated using (false)".encode())
             for statement in (
                 f"alter table {table} disable row level security",
                 f"drop table {table}",
@@ -286,9 +282,7 @@ def test_storage_objects_are_not_deleted_by_sql(dressed_db: Database) -> None:
 def test_a_broadcast_is_a_row_for_realtime(dressed_db: Database) -> None:
     with dressed_db.connect() as connection:
         connection.execute("""select realtime.send('{"n": 1}', 'tick', 'user:1')""")
-        sent = connection.execute(
-            "select topic, event, payload, private, extension from realtime.messages"
-        ).fetchall()
+        sent = connection.execute("select topic, event, payload, private, extension from realtime.messages").fetchall()
     assert sent == [("user:1", "tick", {"n": 1}, True, "broadcast")]
 
 

@@ -214,9 +214,7 @@ def test_a_job_type_of_one_picture_says_so(value):
 
 @pytest.mark.parametrize("column", ["original", "enhanced"])
 def test_a_prompt_column_has_the_limit_of_a_prompt(column):
-    with pytest.raises(
-        RejectedError, match=rf"^{column}_prompt must be a text of at most 4000 characters\.$"
-    ):
+    with pytest.raises(RejectedError, match=rf"^{column}_prompt must be a text of at most 4000 characters\.$"):
         parse(job({"seed": 7}, **{column: "x" * 4001}), SDXL)
 
 
@@ -325,9 +323,7 @@ def test_half_a_size_is_rejected(sent):
     assert refusal(**sent) == "width and height must be sent together."
 
 
-@pytest.mark.parametrize(
-    "value", ["720p", "1024", "1024x", "1024x577", "32x64", "4096x64", "99999x64", 1024, [1, 2]]
-)
+@pytest.mark.parametrize("value", ["720p", "1024", "1024x", "1024x577", "32x64", "4096x64", "99999x64", 1024, [1, 2]])
 def test_a_resolution_that_is_no_size_is_rejected(value):
     limit = "WIDTHxHEIGHT, each a whole number from 64 to 2048, divisible by 8"
     assert refusal(resolution=value) == f"resolution must be {limit}."
@@ -432,12 +428,9 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=5,
 )
-PLAUSIBLE = st.sampled_from(
-    [*range(0, 2049, 64), 0.5, "1024x576", "16:9", "true", "none", "5", "(a:1)", "", "style"]
-)
+PLAUSIBLE = st.sampled_from([*range(0, 2049, 64), 0.5, "1024x576", "16:9", "true", "none", "5", "(a:1)", "", "style"])
 METADATA = st.dictionaries(
-    st.sampled_from([*Fields.model_fields, *ALIASES])
-    | st.text(st.characters(exclude_categories=()), max_size=8),
+    st.sampled_from([*Fields.model_fields, *ALIASES]) | st.text(st.characters(exclude_categories=()), max_size=8),
     PLAUSIBLE | ANYTHING,
     max_size=6,
 )

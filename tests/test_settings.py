@@ -124,7 +124,7 @@ def test_an_upload_gets_less_time_than_the_lease(lease, upload):
 
 
 @pytest.mark.parametrize(
-    ("engines", "stand_in"), [("sketch", "sketch"), ("sketch,sdxl", None), ("", None), ("sdxl", None)]
+    ("engines", "stand_in"), [("sketch", True), ("sketch,sdxl", False), ("", False), ("sdxl", False)]
 )
 def test_sketch_stands_in_only_where_it_alone_was_named(engines, stand_in):
     assert load_settings(engines=engines).stand_in == stand_in

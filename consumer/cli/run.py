@@ -17,7 +17,11 @@ from consumer.worker import Options, Worker
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `consumer run`; the environment has the rest."""
-    parser.add_argument("--engines", metavar="NAMES", help="serve only these engines (comma list); sketch alone stands in for all")
+    parser.add_argument(
+        "--engines",
+        metavar="NAMES",
+        help="serve only these engines (comma list); sketch alone stands in for all",
+    )
     parser.add_argument("--once", action="store_true", help="take at most one job, and none if none is queued")
     parser.add_argument("--drain-and-exit", action="store_true", help="exit when no job is queued any more")
     parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="exit after so long without a job")
@@ -39,16 +43,22 @@ def run(args: argparse.Namespace) -> int:
 
 async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
     names = settings.engines or available()
-    job_types = load(settings.job_types)
-    if not settings.stand_in:
-        job_types = served(job_types, names)
+    job_types = served(load(settings.job_types), names, stand_in=settings.stand_in)
     engines = {name: create(name, settings.models.get(name, ""), settings.device) for name in names}
+    if settings.stand_in:
+        engines = dict.fromkeys((job_type.engine for job_type in job_types.values()), engines["sketch"])
     database = Database(dsn)
     await database.open()
     storage = open_storage(settings)
     assert settings.listen_url
     worker = Worker(
-        uuid4(), database, settings.listen_url.get_secret_value(), storage, engines, job_types, _options(settings, args)
+        uuid4(),
+        database,
+        settings.listen_url.get_secret_value(),
+        storage,
+        engines,
+        job_types,
+        _options(settings, args),
     )
     worker.handle_signals()
     try:

@@ -4,6 +4,7 @@ Other packages add engines through the entry-point group `consumer.engines`: a n
 a subclass of `consumer.engines.base.Engine`.
 """
 
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
@@ -24,8 +25,12 @@ def names() -> tuple[str, ...]:
 
 
 def available() -> tuple[str, ...]:
-    """The engines whose modules are installed here."""
-    return tuple(name for name in names() if not missing(name))
+    """The engines whose modules are installed here; one that cannot be imported is passed over."""
+    usable = []
+    for name in names():
+        with suppress(EngineUnusableError):
+            usable += [name] if not missing(name) else []
+    return tuple(usable)
 
 
 def missing(name: str) -> tuple[str, ...]:

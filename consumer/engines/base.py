@@ -51,7 +51,7 @@ class Engine(ABC):
         self.model = model
         self.device = device
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:  # noqa: B027 an engine that can do everything need not say so
         """Raise RejectedError for what this engine cannot do, before anything is loaded. Cheap."""
 
     @abstractmethod

@@ -33,9 +33,7 @@ class Caption:
         facts = f"seed {seed} · image {index} · {width}x{height}"
         if ImageFont.load_default(small).getlength(facts) > room:
             facts = f"{seed} #{index} {width}x{height}"
-        lines = [
-            (text, large, WHITE) for text in wrap(drawable(prompt), large, room, 1 if height < 200 else 2)
-        ]
+        lines = [(text, large, WHITE) for text in wrap(drawable(prompt), large, room, 1 if height < 200 else 2)]
         lines += [(text, small, GREY) for text in wrap(facts, small, room, 2)]
         tall = min(height, round(sum(size * LINE_HEIGHT for _, size, _ in lines)) + 2 * margin)
         strip = Image.new("L", (width, tall))

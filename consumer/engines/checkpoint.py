@@ -53,9 +53,7 @@ def open_pipeline(
         raise EngineUnusableError(f"The model {name} does not fit into the device's memory.") from error
     except Exception as error:
         reason = f"{ADVICE[kind]} ({type(error).__name__})"
-        raise EngineUnusableError(
-            f"The model {name} could not be loaded: {reason}. See {setting}."
-        ) from error
+        raise EngineUnusableError(f"The model {name} could not be loaded: {reason}. See {setting}.") from error
 
 
 def _kind(model: str) -> str:

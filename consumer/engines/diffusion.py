@@ -97,9 +97,7 @@ def to_pixels(pictures: "torch.Tensor") -> NDArray[np.uint8]:
     return pixels
 
 
-def in_batches(
-    indexes: Sequence[int], most: int, draw: Callable[[Sequence[int]], list[Output]]
-) -> Iterator[Output]:
+def in_batches(indexes: Sequence[int], most: int, draw: Callable[[Sequence[int]], list[Output]]) -> Iterator[Output]:
     """What `draw` makes of all `indexes`, at most `most` at once, and half as many when memory runs short."""
     waiting = list(indexes)
     while waiting:

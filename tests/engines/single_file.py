@@ -14,8 +14,7 @@ def unet_as_published(unet) -> dict:
     layers = unet.config.layers_per_block
     table = DIFFUSERS_TO_LDM_MAPPING["unet"]
     names = {
-        f"mid_block.{part}": f"middle_block.{i}"
-        for i, part in enumerate(("resnets.0", "attentions.0", "resnets.1"))
+        f"mid_block.{part}": f"middle_block.{i}" for i, part in enumerate(("resnets.0", "attentions.0", "resnets.1"))
     }
     for block in range(len(unet.down_blocks)):
         first = 1 + block * (layers + 1)
@@ -94,9 +93,7 @@ def text_encoders_as_published(pipe) -> dict:
     for key, value in weights.items():
         if "k_proj" in key or "v_proj" in key:
             continue
-        three = "q_proj" in key and torch.cat(
-            [weights[key.replace("q_proj", f"{part}_proj")] for part in "qkv"]
-        )
+        three = "q_proj" in key and torch.cat([weights[key.replace("q_proj", f"{part}_proj")] for part in "qkv"])
         published[f"conditioner.embedders.1.model.{rename(key, names)}"] = value if three is False else three
     return published
 

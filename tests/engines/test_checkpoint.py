@@ -1,10 +1,12 @@
 """Model references, with sockets that refuse to connect: a tiny SDXL model goes to disk and comes back."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 from single_file import save_single_file
-from tiny_sdxl import MARKS, ROUNDING, difference, draw
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError
@@ -28,12 +30,10 @@ def connections(monkeypatch) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tiny():
-    engine = SdxlEngine("tiny", "cpu")
-    engine.load()
-    return engine
+    return load_tiny()
 
 
-def test_the_tiny_model_is_the_same_in_every_process_and_leaves_the_common_seed_alone(tiny):
+def test_the_tiny_model_has_the_same_weights_every_time_and_leaves_the_common_seed_alone(tiny):
     import torch
 
     torch.manual_seed(3)
@@ -120,9 +120,7 @@ def test_an_impossible_model_is_named_in_one_sentence_with_the_setting(tmp_path,
 def test_a_folder_without_weights_is_refused(tiny, tmp_path):
     tiny._pipe.save_pretrained(tmp_path)
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(
-        EngineUnusableError, match=r"^The model .* could not be loaded: .*\.safetensors weights"
-    ):
+    with pytest.raises(EngineUnusableError, match=r"^The model .* could not be loaded: .*\.safetensors weights"):
         SdxlEngine(str(tmp_path), "cpu").load()
 
 
@@ -134,3 +132,16 @@ def test_no_model_means_sdxl_base():
 def test_a_device_that_is_not_there_is_named_in_one_sentence(device):
     with pytest.raises(EngineUnusableError, match=f"^The device {device} cannot be used here: "):
         SdxlEngine("tiny", device).load()
+
+
+def test_without_the_libraries_the_engine_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(EngineUnusableError, match=r"^This engine cannot import diffusers: install the extra `gpu`\.$"):
+        SdxlEngine("tiny", "cpu").load()
+
+
+def test_an_engine_that_is_only_asked_imports_no_torch():
+    ask = "from consumer.engines.sdxl import SdxlEngine; SdxlEngine('', 'auto')"
+    code = f"import sys; {ask}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, make_request
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import RejectedError
@@ -15,18 +15,17 @@ pytestmark = MARKS
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = SdxlEngine("tiny", "cpu")
-    engine.load()
-    return engine
+    return load_tiny()
 
 
-def test_the_picture_is_what_the_plain_pipeline_draws(engine):
+@pytest.mark.parametrize("negative", ["blurry", None])
+def test_the_picture_is_what_the_plain_pipeline_draws(engine, negative):
     import torch
 
-    output = draw(engine, [1], negative_prompt="blurry")[1]
+    output = draw(engine, [1], negative_prompt=negative or "")[1]
     plain = engine._pipe(
         "a cat on a mat",
-        negative_prompt="blurry",
+        negative_prompt=negative,
         width=64,
         height=64,
         num_inference_steps=3,

@@ -1,7 +1,9 @@
 """The SDXL engine's progress, and what a cancelled or failed job leaves behind, with tiny random weights."""
 
+import weakref
+
 import pytest
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, make_request
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
@@ -11,9 +13,7 @@ pytestmark = MARKS
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = SdxlEngine("tiny", "cpu")
-    engine.load()
-    return engine
+    return load_tiny()
 
 
 def test_progress_covers_every_picture_and_ends_at_the_total(engine):
@@ -81,23 +81,23 @@ def test_a_float16_model_is_whole_again_after_a_decode_that_failed(monkeypatch):
 
 def test_pictures_are_handed_out_as_soon_as_their_batch_is_done(engine):
     seen = []
-    outputs = engine.generate(
-        make_request(), [0, 1, 2], lambda indexes, done, total: seen.append(list(indexes))
-    )
+    outputs = engine.generate(make_request(), [0, 1, 2], lambda indexes, done, total: seen.append(list(indexes)))
     assert next(outputs).index == 0
     assert [2] not in seen
     outputs.close()
     assert set(draw(engine, [2])) == {2}
 
 
-def failing_unet(engine, monkeypatch, error, *, pictures: int) -> list[int]:
-    """Let the denoiser raise `error` for more than `pictures` at once; the sizes of the batches it saw."""
-    forward, sizes = engine._pipe.unet.forward, []
+def failing_unet(engine, monkeypatch, error: type[RuntimeError], text: str, *, pictures: int) -> list[int]:
+    """Let the denoiser raise for more than `pictures` at once; the sizes of the batches it saw."""
+    forward, sizes, lost = engine._pipe.unet.forward, [], []
 
     def fail(sample, *args, **kwargs):
+        assert all(tensor() is None for tensor in lost), "a failed batch is still in memory"
         sizes.append(sample.shape[0] // 2)
         if sizes[-1] > pictures:
-            raise error
+            lost.append(weakref.ref(sample))
+            raise error(text)
         return forward(sample, *args, **kwargs)
 
     monkeypatch.setattr(engine._pipe.unet, "forward", fail)
@@ -109,9 +109,8 @@ def test_batches_are_halved_when_memory_runs_out(engine, monkeypatch):
 
     expected = draw(engine, range(5))
     monkeypatch.setattr(engine, "_most_at_once", 4)
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    sizes = failing_unet(engine, monkeypatch, error, pictures=2)
-    pictures = draw(engine, range(5), steps=3)
+    sizes = failing_unet(engine, monkeypatch, torch.OutOfMemoryError, "CUDA out of memory.", pictures=2)
+    pictures = draw(engine, range(5))
     assert sizes == [4, 2, 2, 2, 2, 2, 2, 1, 1, 1]
     assert [pictures[index].metadata["batch_size"] for index in range(5)] == [2, 2, 2, 2, 1]
     assert all(difference(pictures[index], expected[index]) <= ROUNDING for index in range(5))
@@ -130,7 +129,7 @@ def test_batches_are_halved_when_memory_runs_out(engine, monkeypatch):
 def test_an_error_of_torch_gets_its_own_class_once_one_picture_fails(engine, monkeypatch, text, expected):
     before = draw(engine, [0, 1])
     with monkeypatch.context() as patch:
-        sizes = failing_unet(engine, patch, RuntimeError(text), pictures=0)
+        sizes = failing_unet(engine, patch, RuntimeError, text, pictures=0)
         with pytest.raises(expected) as caught:
             draw(engine, [0, 1])
     assert type(caught.value) is expected

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from consumer.engines.sdxl import SdxlEngine
 from consumer.job import Medium
 from consumer.request import Request
 
@@ -14,6 +15,16 @@ MARKS = [
 
 # Pictures of one seed may differ by rounding, for a batch adds up in another order: by 1 of 255.
 ROUNDING = 1
+
+
+def load_tiny() -> SdxlEngine:
+    """A loaded engine, on one thread: more of them only get into each other's way on a busy machine."""
+    import torch
+
+    torch.set_num_threads(1)
+    engine = SdxlEngine("tiny", "cpu")
+    engine.load()
+    return engine
 
 
 def make_request(**changes) -> Request:
