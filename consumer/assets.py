@@ -33,9 +33,14 @@ class Assets:
     async def pending(self, job: Job, medium: Medium, count: int) -> list[int]:
         """The indexes (0..count-1) that have no result yet, after taking up rows that the application left loose."""
         key = {"job_id": job.id, "claim_id": job.claim_id, "count": count}
-        await self.database.surely(f"prepare_{medium}s", key)
-        rows = await self.database.surely(f"pending_{medium}s", key)
-        return [row["image_index"] for row in rows]
+        indexes = await self._pending(medium, key)
+        if not indexes or None in indexes:
+            await self.database.surely(f"prepare_{medium}s", key)
+            indexes = await self._pending(medium, key)
+        return [index for index in indexes if index is not None]
+
+    async def _pending(self, medium: Medium, key: Mapping[str, Any]) -> list[int | None]:
+        return [row["image_index"] for row in await self.database.surely(f"pending_{medium}s", key)]
 
     async def record(self, job: Job, medium: Medium, result: Result) -> bool:
         """Make a result visible; False when its row is gone or has a result. Raises LeaseLostError."""

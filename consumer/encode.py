@@ -75,7 +75,7 @@ def mp4(pixels: Pixels, fps: float) -> Encoded:
         import av  # noqa: PLC0415 - only video needs it, and it takes 80 ms
     except ImportError as error:
         raise EngineUnusableError(
-            "Videos need the module av, which is not installed here; try: pip install 'consumer[gpu]'"
+            "Videos need the module av, which is not installed here."
         ) from error
     height, width = _check(pixels, ndim=4)
     if height < 2 or width < 2:

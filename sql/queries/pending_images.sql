@@ -1,6 +1,6 @@
--- The indexes of this job that have no result yet.
+-- The rows of this job that have no result yet: their index, NULL for one that the application left loose.
 select i.image_index
 from public.images i
-where i.job_id = %(job_id)s::uuid and i.image_index between 0 and %(count)s::integer - 1
-  and i.status is distinct from 'completed'
+where i.job_id = %(job_id)s::uuid and i.status is distinct from 'completed'
+  and (i.image_index < %(count)s::integer or i.image_index is null)
 order by i.image_index

@@ -1,0 +1,83 @@
+"""Which job types there are, which engines make them, and what of it works here; nothing heavy is imported."""
+
+import argparse
+from typing import Any
+
+from rich.markup import escape
+
+from consumer import engines, job_types
+from consumer.cli.terminal import console, print_json, table
+from consumer.errors import EngineUnusableError
+from consumer.job import JobType
+from consumer.settings import Settings, load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `consumer engines`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object: engines, job_types")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the engines, then the job types."""
+    settings = load_settings()
+    known = job_types.load(settings.job_types)
+    served = job_types.served(known, settings.engines or engines.available(), stand_in=settings.stand_in)
+    found = [engine(name, settings) for name in engines.names()]
+    made = [row(job_type, served=job_type.name in served) for job_type in known.values()]
+    if args.json:
+        print_json({"engines": found, "job_types": made})
+        return 0
+    show_engines(found)
+    show_job_types(made)
+    return 0
+
+
+def engine(name: str, settings: Settings) -> dict[str, Any]:
+    """One engine: whether its modules are here, which of them are not, and its model."""
+    model = settings.models.get(name, "")
+    try:
+        missing = list(engines.missing(name))
+        model = engines.create(name, model, settings.device).model
+    except EngineUnusableError as error:
+        return {"engine": name, "usable": False, "reason": str(error), "model": model or None}
+    reason = f"needs {', '.join(missing)}: pip install 'consumer[gpu]'" if missing else None
+    return {"engine": name, "usable": not missing, "reason": reason, "model": model or None}
+
+
+def row(job_type: JobType, *, served: bool) -> dict[str, Any]:
+    """One job type and its defaults; `served` says whether `consumer run` would take it with these settings."""
+    defaults = job_type.defaults
+    return {
+        "job_type": job_type.name,
+        "engine": job_type.engine,
+        "medium": job_type.medium,
+        "count": job_type.count,
+        "max_count": job_type.max_count,
+        "steps": defaults.get("steps"),
+        "width": defaults.get("width"),
+        "height": defaults.get("height"),
+        "num_frames": defaults.get("num_frames"),
+        "served": served,
+    }
+
+
+def show_engines(found: list[dict[str, Any]]) -> None:
+    """A table of the engines."""
+    rows = table("engine", "works here", "model")
+    for item in found:
+        works = "[green]yes[/]" if item["usable"] else f"[yellow]no[/], {escape(item['reason'])}"
+        rows.add_row(item["engine"], works, item["model"] or "-")
+    console().print(rows)
+
+
+def show_job_types(made: list[dict[str, Any]]) -> None:
+    """A table of the job types."""
+    rows = table("job type", "engine", "medium", "count", "steps", "size", "served here", right=("steps",))
+    for item in made:
+        count = str(item["count"]) if item["max_count"] == 1 else f"{item['count']} (at most {item['max_count']})"
+        size = f"{item['width']}x{item['height']}" if item["width"] and item["height"] else "-"
+        frames = f", {item['num_frames']} frames" if item["num_frames"] else ""
+        served = "[green]yes[/]" if item["served"] else "no"
+        steps = str(item["steps"] or "-")
+        rows.add_row(item["job_type"], item["engine"], item["medium"], count, steps, size + frames, served)
+    console().print(rows)

@@ -1,0 +1,164 @@
+"""Look at jobs, put a failed one back in line, cancel one. An ID may be shortened to 6 characters or more."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from rich.markup import escape
+
+from consumer import client
+from consumer.cli.terminal import ago, coloured, console, operator, print_json, table
+from consumer.client import Connection
+from consumer.errors import UsageError
+from consumer.job import Status
+from consumer.settings import load_settings
+from consumer.statements import query
+
+SHORT = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `consumer jobs`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = actions.add_parser("list", help="the newest jobs")
+    listed.add_argument("--status", choices=list(Status), help="only those with this status")
+    listed.add_argument("--user", metavar="UUID", help="only those of this user")
+    listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
+    listed.add_argument("--json", action="store_true", help="print a JSON array")
+    show = actions.add_parser("show", help="one job, its images or videos, and its errors")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+    for action, text in (("retry", "put a failed or cancelled job back in line"), ("cancel", "end a job")):
+        actions.add_parser(action, help=text).add_argument("id", metavar="ID")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what `args.action` names."""
+    act: Mapping[str, Callable[[Connection, argparse.Namespace], int]] = {
+        "list": _list, "show": _show, "retry": _retry, "cancel": _cancel,
+    }  # fmt: skip
+    with operator(load_settings().require_database_url()) as connection:
+        return act[args.action](connection, args)
+
+
+def find(connection: Connection, text: str) -> UUID:
+    """The job whose id begins with `text`; raises UsageError unless it is exactly one."""
+    digits = text.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
+        raise UsageError(f"A job's ID is a UUID, or its first 6 characters or more; {text!r} is neither.")
+    span = {"low": digits.ljust(32, "0"), "high": digits.ljust(32, "f")}
+    found = [row["id"] for row in connection.execute(query("find_jobs"), span)]
+    if not found:
+        raise UsageError(f"There is no job {text}; `consumer jobs list` shows the newest ones.")
+    if len(found) > 1:
+        raise UsageError(f"More than one job begins with {text}: give more of its ID.")
+    return UUID(str(found[0]))
+
+
+def _list(connection: Connection, args: argparse.Namespace) -> int:
+    if not 1 <= args.limit <= 10_000:
+        raise UsageError("--limit must be a whole number from 1 to 10000.")
+    wanted = {"status": args.status, "user_id": _uuid(args.user), "limit": args.limit}
+    jobs = connection.execute(query("list_jobs"), wanted).fetchall()
+    if args.json:
+        print_json(jobs)
+        return 0
+    out = console()
+    if not jobs:
+        out.print("No jobs.")
+        return 0
+    rows = table("job", "type", "status", "done", "attempts", "created", "user", "error", right=("done", "attempts"))
+    for job in jobs:
+        rows.add_row(
+            str(job["id"])[:SHORT], escape(job["job_type"] or "-"), coloured(job["status"]),
+            f"{job['done']}/{job['assets']}", str(job["attempts"]), ago(job["created_at"]),
+            str(job["user_id"])[:SHORT], escape(job["error_message"] or ""),
+        )  # fmt: skip
+    out.print(rows)
+    for waiting in connection.execute(query("unserved_jobs"), {"job_ids": [job["id"] for job in jobs]}):
+        out.print(
+            f"{waiting['jobs']} {waiting['job_type']} wait for a worker: no live one has the engine "
+            f"{waiting['engine']}. Start one with `consumer run`."
+        )
+    return 0
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text is not None else None
+    except ValueError:
+        raise UsageError(f"--user must be a UUID; {text!r} is not.") from None
+
+
+def _show(connection: Connection, args: argparse.Namespace) -> int:
+    job_id = find(connection, args.id)
+    [job] = connection.execute(query("show_job"), {"job_id": job_id}).fetchall()
+    [view] = client.read(connection, [job_id])
+    if args.json:
+        print_json(job | {"assets": [asdict(asset) for asset in view.assets]})
+        return 0
+    out = console()
+    facts = table("", "")
+    facts.show_header = False
+    for name, value in job.items():
+        if name not in ("errors", "status") and value is not None:
+            facts.add_row(name, escape(value.isoformat(" ", "seconds") if hasattr(value, "isoformat") else str(value)))
+        elif name == "status":
+            facts.add_row(name, coloured(value))
+    out.print(facts)
+    out.print(assets_table(view))
+    if job["errors"]:
+        out.print(errors_table(job["errors"]))
+    return 0
+
+
+def assets_table(job: client.JobView) -> Any:
+    """The images or videos of a job."""
+    rows = table("index", "status", "progress", "seed", "size", "path", "error", right=("index", "progress", "seed"))
+    for asset in job.assets:
+        rows.add_row(
+            str(asset.index), coloured(asset.status), f"{asset.progress or 0}%", str(asset.seed or "-"),
+            size(asset), escape(asset.url or "-"), escape(asset.error_message or ""),
+        )  # fmt: skip
+    return rows
+
+
+def size(asset: client.AssetView) -> str:
+    """`1024x576`, or a dash as long as nobody knows."""
+    return f"{asset.width}x{asset.height}" if asset.width and asset.height else "-"
+
+
+def errors_table(errors: list[dict[str, Any]]) -> Any:
+    """What went wrong, attempt by attempt; the traceback is in `--json` only."""
+    rows = table("attempt", "at", "worker", "error", "message", right=("attempt",))
+    for error in errors:
+        cells = [str(error.get(name) or "-") for name in ("attempt", "at", "worker", "type", "message")]
+        rows.add_row(cells[0], cells[1][:19].replace("T", " "), cells[2][:SHORT], escape(cells[3]), escape(cells[4]))
+    return rows
+
+
+def _retry(connection: Connection, args: argparse.Namespace) -> int:
+    return _ask(connection, args.id, "retry", Status.queued, "only a failed or cancelled job can be retried")
+
+
+def _cancel(connection: Connection, args: argparse.Namespace) -> int:
+    return _ask(connection, args.id, "cancel", Status.cancelled, "it has ended, so there is nothing to cancel")
+
+
+def _ask(connection: Connection, text: str, what: str, wanted: Status, otherwise: str) -> int:
+    job_id = find(connection, text)
+    [before] = connection.execute(query("read_status"), {"job_id": job_id}).fetchall()
+    try:
+        [row] = connection.execute(query(f"ask_{what}"), {"job_id": job_id}).fetchall()
+    except psycopg.errors.NoDataFound:
+        raise UsageError(f"The job {job_id} is of a type that this system does not run.") from None
+    if row["status"] == wanted and before["status"] != wanted:
+        print(f"The job {job_id} is {wanted}.")
+        return 0
+    print(f"The job {job_id} is {row['status']}: {otherwise}.", file=sys.stderr)
+    return 1

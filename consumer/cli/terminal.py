@@ -1,0 +1,68 @@
+"""What the commands share: a connection for the operator, and output for people or for scripts."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from consumer.client import Connection
+from consumer.database import check_schema, connect, refusal
+from consumer.errors import UsageError
+
+COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "processing": "cyan"}
+
+
+@contextmanager
+def operator(dsn: str) -> Iterator[Connection]:
+    """A connection to a database of this version; whatever the database refuses becomes a sentence."""
+    with connect(dsn) as connection:
+        try:
+            check_schema(connection)
+            yield connection
+        except psycopg.OperationalError as error:
+            raise refusal(error) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise UsageError(f"The role in DATABASE_URL may not do this: {error.diag.message_primary}.") from None
+
+
+def console(*, error: bool = False) -> Console:
+    """Where people read; where it is no terminal, a line is as long as it needs to be."""
+    stream = sys.stderr if error else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 1000, highlight=False)
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns in `right` are aligned to the right."""
+    empty = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        empty.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return empty
+
+
+def coloured(status: str | None) -> str:
+    """A status in its colour."""
+    colour = COLOURS.get(status or "")
+    return f"[{colour}]{status}[/]" if colour else status or "-"
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout; times and ids as text."""
+    print(json.dumps(value, default=lambda other: other.isoformat() if isinstance(other, datetime) else str(other)))
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago something was, roughly."""
+    if moment is None:
+        return "-"
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"

@@ -1,0 +1,110 @@
+"""What a frontend does: insert a job as an `authenticated` user, and read the rows that it may see.
+
+A real one does it through PostgREST with supabase-js; here it is a plain connection that takes on the same role
+and the same claims, for the commands `submit` and `demo`.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from consumer.database import refusal
+from consumer.errors import UsageError
+from consumer.job import Medium, Status
+from consumer.statements import query
+
+POLL_SECONDS = 0.1
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetView:
+    """One image or video as its user sees it: `progress` in percent, sizes in pixels and bytes, paths in the bucket."""
+
+    medium: Medium
+    index: int
+    status: str
+    progress: int | None
+    seed: int | None
+    width: int | None
+    height: int | None
+    file_size: int | None
+    url: str | None
+    thumbnail_url: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its user sees it."""
+
+    id: UUID
+    job_type: str
+    status: str
+    prompt: str | None
+    error_message: str | None
+    assets: tuple[AssetView, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will happen to it by itself any more."""
+        return self.status not in (Status.queued, Status.processing)
+
+
+class Client:
+    """One user on one connection; its role must be allowed to become `authenticated`, as `authenticator` is."""
+
+    def __init__(self, connection: Connection, user: UUID) -> None:
+        self.connection = connection
+        self.user = user
+
+    def submit(self, job_type: str, prompt: str, metadata: Mapping[str, Any]) -> UUID:
+        """Insert a job; returns its id. Raises UsageError with the database's sentence when it refuses."""
+        row = {"user_id": self.user, "job_type": job_type, "prompt": prompt, "metadata": Jsonb(dict(metadata))}
+        with self._request() as connection:
+            [inserted] = connection.execute(query("submit_job"), row).fetchall()
+        return UUID(str(inserted["id"]))
+
+    def read(self, job_ids: Sequence[UUID]) -> list[JobView]:
+        """These jobs with their assets, oldest first; those that are gone, or another user's, are not there."""
+        with self._request() as connection:
+            return read(connection, job_ids)
+
+    @contextmanager
+    def _request(self) -> Iterator[Connection]:
+        """A transaction as PostgREST opens it for a request of this user."""
+        claims = json.dumps({"sub": str(self.user), "role": "authenticated"})
+        try:
+            with self.connection.transaction():
+                self.connection.execute(query("act_as_user"), {"claims": claims})
+                yield self.connection
+        except psycopg.OperationalError as error:
+            raise refusal(error) from None
+        except psycopg.errors.ForeignKeyViolation:
+            raise UsageError(f"There is no user {self.user} in auth.users.") from None
+        except psycopg.DatabaseError as error:
+            raise UsageError(error.diag.message_primary or "The database refused this job.") from None
+
+
+def read(connection: Connection, job_ids: Sequence[UUID]) -> list[JobView]:
+    """These jobs with their assets, oldest first, as far as the connection's role may see them."""
+    rows = connection.execute(query("watch_jobs"), {"job_ids": list(job_ids)}).fetchall()
+    return [JobView(**{**row, "assets": tuple(AssetView(**asset) for asset in row["assets"])}) for row in rows]
+
+
+def follow(look: Callable[[], list[JobView]]) -> Iterator[list[JobView]]:
+    """What `look` sees, again and again, until all of its jobs have ended."""
+    while True:
+        jobs = look()
+        yield jobs
+        if all(job.ended for job in jobs):
+            return
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,2 @@
+-- Call cancel_job as the operator: the status that the job has now.
+select public.cancel_job(%(job_id)s::uuid) as status

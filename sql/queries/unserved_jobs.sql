@@ -1,0 +1,9 @@
+-- Which of these jobs wait for an engine that no live worker has: how many of each type.
+select j.job_type, j.engine, count(*) as jobs
+from public.jobs j
+where j.id = any (%(job_ids)s::uuid[]) and j.status = 'queued' and j.engine is not null and not exists (
+  select from consumer.workers w
+  where j.engine = any (w.engines) and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+)
+group by j.job_type, j.engine
+order by j.job_type
