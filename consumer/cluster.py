@@ -135,7 +135,7 @@ def create(install: Path, home: Path, user: Account) -> str:
 def _run(command: list[str], user: Account, folder: Path) -> subprocess.CompletedProcess[str]:
     uid, gid = user or (None, None)
     groups: list[int] | None = None if user is None else []
-    return subprocess.run(  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
         command,
         user=uid,
         group=gid,
@@ -143,7 +143,15 @@ def _run(command: list[str], user: Account, folder: Path) -> subprocess.Complete
         cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
+    ) as process:
+        try:
+            errors = process.communicate()[1]
+        except BaseException:
+            process.kill()
+            # The children of initdb write on in its directory, and their errors end when they do.
+            process.communicate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stderr=errors)

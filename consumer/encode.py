@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from consumer.errors import EngineUnusableError
-
 try:
     from isal import isal_zlib
 except ImportError:  # there is no wheel for this machine
@@ -70,13 +68,9 @@ def thumbnail(pixels: Pixels) -> Encoded:
 def mp4(pixels: Pixels, fps: float) -> Encoded:
     """An H.264 video that every browser plays, and can start before it has all of it.
 
-    An odd last row or column is cropped. Raises EngineUnusableError where PyAV is not installed."""
-    try:
-        import av  # noqa: PLC0415 - only video needs it, and it takes 80 ms
-    except ImportError as error:
-        raise EngineUnusableError(
-            "Videos need the module av, which is not installed here."
-        ) from error
+    An odd last row or column is cropped."""
+    import av  # noqa: PLC0415 - only video needs it, and it takes 80 ms
+
     height, width = _check(pixels, ndim=4)
     if height < 2 or width < 2:
         raise ValueError("A video must be at least 2 x 2 pixels.")

@@ -80,9 +80,10 @@ class Intake:
         return None
 
     async def _go_idle(self) -> None:
-        # First say so, then look again: whoever inserts from now on will notify us.
-        await self.queue.mark_idle()
+        # First say so, then look again: whoever inserts from now on will notify us. A heartbeat on its way must not
+        # say the contrary.
         self.leases.idle = True
+        await self.queue.mark_idle()
 
     async def _look(self) -> Job | None:
         """Claim a job; sweep when it is time to, or when there was a hint that led to nothing."""
@@ -101,5 +102,6 @@ class Intake:
         wait = self.sweep_seconds * random.uniform(0.9, 1.1)  # noqa: S311 jitter is no secret
         if next_due is not None:
             wait = min(wait, max(next_due, 0.01))
-        self._sweep_at = time.monotonic() + wait
+        # Where some were due there may be more: one sweep takes no more than so many.
+        self._sweep_at = time.monotonic() + (0 if promoted else wait)
         return promoted

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -13,24 +12,16 @@ _END = object()
 
 
 class Turn:
-    """The right to use the lane; given back once, at the end of a `with` or by `release`."""
+    """The right to use the lane; `release` gives it back."""
 
     def __init__(self, lane: "Lane") -> None:
         self._lane: Lane | None = lane
 
     def release(self) -> None:
-        """Let the next job onto the lane."""
+        """Let the next job onto the lane; harmless when repeated."""
         if self._lane:
             self._lane._lock.release()
             self._lane = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 class Lane:
@@ -57,12 +48,16 @@ class Lane:
         self.running += 1
         try:
             return work()
+        except StopIteration as error:
+            # It cannot pass a future: whoever awaits one that is given it waits for ever.
+            raise RuntimeError("A StopIteration was not caught.") from error
         finally:
             self.running -= 1
             self.busy_seconds += time.monotonic() - started
 
-    async def iterate(self, items: Iterator[T]) -> AsyncGenerator[T, None]:
-        """The items of a generator that runs in the lane's thread. It is closed there when the consumer stops."""
+    async def iterate(self, start: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
+        """The items of what `start` returns, all made in the lane's thread. It is closed there when the consumer stops."""
+        items = await self.run(start)
         try:
             while (item := await self.run(lambda: next(items, _END))) is not _END:
                 yielded = time.monotonic()

@@ -97,10 +97,11 @@ class Leases:
         before = list(self.held.values())
         sent_at = time.monotonic()
         named = await self.queue.heartbeat(self.name, self.engines, self.lease_seconds, self.idle)
-        self.trust.confirm(sent_at)
         for lease in before:
             if (lease.job.id, lease.job.claim_id) not in named and not lease.settled:
                 await self._lost(lease)
+        # Only now, for trust would let a lost job's uploads go on.
+        self.trust.confirm(sent_at)
         await self._release_unknown(named)
 
     async def _lost(self, lease: Lease) -> None:

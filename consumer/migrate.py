@@ -13,12 +13,14 @@ import psycopg
 from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from consumer import statements
-from consumer.database import connect, revision_of
+from consumer.database import connect, conninfo, revision_of
 from consumer.errors import DatabaseRefusedError, UsageError
 from consumer.job import JobType
 
@@ -56,7 +58,7 @@ def _config(**attributes: Any) -> Config:
 @contextmanager
 def _session(dsn: str) -> Iterator[Connection]:
     """One connection for all revisions, alone in this database; refuses a pooler in transaction mode."""
-    if psycopg.conninfo.conninfo_to_dict(dsn).get("port") in (6543, "6543"):
+    if "6543" in str(psycopg.conninfo.conninfo_to_dict(conninfo(dsn)).get("port")).split(","):
         raise UsageError(
             "Port 6543 is a pooler in transaction mode, which cannot run migrations: use the direct connection "
             "or the session pooler (port 5432)."
@@ -65,11 +67,25 @@ def _session(dsn: str) -> Iterator[Connection]:
         psycopg_connection.autocommit = False
         psycopg_connection.row_factory = tuple_row  # type: ignore[assignment]  # what SQLAlchemy expects
         engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg_connection)
-        with engine.connect() as connection:
+        with engine.connect() as connection, _in_words():
             _lock(connection)
             yield connection
             connection.exec_driver_sql(f"select pg_advisory_unlock({LOCK})")
             connection.commit()
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What the database or Alembic refuses, as one sentence."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
+        words = [said.message_primary, said.message_detail] if said else []
+        sentences = [word.rstrip(".") + "." for word in words if word] or [str(error.orig)]
+        raise DatabaseRefusedError(" ".join(sentences)) from error
+    except CommandError as error:
+        raise UsageError(f"{str(error).rstrip('.')}.") from None
 
 
 def _lock(connection: Connection, patience: float = 120.0) -> None:

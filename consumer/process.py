@@ -5,8 +5,9 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from consumer import events
@@ -48,15 +49,19 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
     job, started = lease.job, time.monotonic()
     events.emit("job.claimed", job_id=job.id, job_type=job.job_type, attempt=job.attempts)
     try:
-        with turn:
-            request = parse(job, shop.job_types[job.job_type])
-            await generate(lease, request, shop)
+        request = parse(job, shop.job_types[job.job_type])
+        await generate(lease, request, shop)
+        turn.release()
         await shop.delivery.finish(lease)
         await complete(lease, request, shop)
         decision = Decision(Verdict.completed, "")
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 `decide` is the one place that judges
         decision = decide(error, attempts=job.attempts, max_attempts=job.max_attempts)
-        await asyncio.shield(settle(lease, decision, error, shop))
+        if not decision.unusable:
+            # An engine that broke keeps the lane until the worker takes no more jobs.
+            turn.release()
+        if not await asyncio.shield(settle(lease, decision, error, shop)):
+            decision = replace(decision, verdict=Verdict.lost)
     seconds = round(time.monotonic() - started, 2)
     events.emit(f"job.{decision.verdict}", job_id=job.id, attempt=job.attempts, seconds=seconds)
     return decision
@@ -65,7 +70,7 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
 async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
     """Generate what is missing, and hand each output to delivery as soon as it is there."""
     engine = shop.engines[lease.job.engine]
-    engine.check(request)
+    await shop.lane.run(partial(engine.check, request))
     pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
@@ -73,7 +78,7 @@ async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
     await shop.lane.run(engine.load)
     async with (
         Progress(lease, shop.assets, pending, request.count) as progress,
-        aclosing(shop.lane.iterate(engine.generate(request, pending, progress.on_step))) as outputs,
+        aclosing(shop.lane.iterate(partial(engine.generate, request, pending, progress.on_step))) as outputs,
     ):
         async for output in outputs:
             await shop.delivery.put(lease, request.medium, output)
@@ -90,17 +95,19 @@ async def complete(lease: Lease, request: Request, shop: Workshop) -> None:
     raise LeaseLostError("The job is no longer held by this worker.")
 
 
-async def settle(lease: Lease, decision: Decision, error: BaseException, shop: Workshop) -> None:
-    """Write to the row what the verdict says."""
+async def settle(lease: Lease, decision: Decision, error: BaseException, shop: Workshop) -> bool:
+    """Write to the row what the verdict says; False when the row was no longer ours to write."""
     job, queue = lease.job, shop.queue
     await shop.delivery.settle(lease, at_once=isinstance(error, asyncio.CancelledError))
     lease.settled = True
-    if decision.verdict is Verdict.retry:
-        await queue.retry_job(job, delay(job.attempts), describe(lease, queue, error))
-    elif decision.verdict is Verdict.fail:
-        await queue.fail_job(job, decision.message, describe(lease, queue, error))
-    elif decision.verdict is Verdict.release:
-        await queue.release_job(job.id, job.claim_id)
+    match decision.verdict:
+        case Verdict.retry:
+            return await queue.retry_job(job, delay(job.attempts), describe(lease, queue, error))
+        case Verdict.fail:
+            return await queue.fail_job(job, decision.message, describe(lease, queue, error))
+        case Verdict.release:
+            return await queue.release_job(job.id, job.claim_id)
+    return True
 
 
 def describe(lease: Lease, queue: Queue, error: BaseException) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from psycopg.errors import ForeignKeyViolation
 from psycopg.types.json import Jsonb
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from consumer.database import Database
 from consumer.job import Job
@@ -52,6 +54,8 @@ class Queue:
         )
         return Job(**rows[0]) if rows else None
 
+    # The application may replace or delete a row that the statement has just read; a new one sees what is there.
+    @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
     async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
         """(completed, held): held and not completed means that some of the `count` assets have no result."""
         [row] = await self._surely("complete_job", job, count=count, measured=MEASURED)
@@ -78,7 +82,7 @@ class Queue:
         self, name: str, engines: Sequence[str], lease_seconds: float, idle: bool
     ) -> set[tuple[UUID, int]]:
         """Say that we live; returns (job id, claim_id) of every job that the database believes we hold."""
-        rows = await self.database.run(
+        await self.database.run(
             "heartbeat",
             {
                 "worker_id": self.worker_id,
@@ -88,6 +92,7 @@ class Queue:
                 "idle": idle,
             },
         )
+        rows = await self.database.run("held_jobs", {"worker_id": self.worker_id})
         return {(row["job_id"], row["claim_id"]) for row in rows}
 
     async def mark_idle(self) -> None:

@@ -66,17 +66,20 @@ class Worker:
         engines: Mapping[str, Engine],
         job_types: Mapping[str, JobType],
         options: Options,
+        pulse: Database | None = None,
     ) -> None:
+        """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock."""
         self.options = options
         self.database = database
         self.listen_dsn = listen_dsn
         self.job_types = job_types
         self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
         self.queue = Queue(database, worker_id, options.max_attempts)
+        keeper = Queue(pulse or database, worker_id, options.max_attempts)
         trust = Trust(options.lease_seconds, options.upload_seconds)
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self.leases = Leases(self.queue, name, self.engine_names, options.lease_seconds, trust)
-        self.rescuer = Rescuer(self.queue, options.lease_seconds)
+        self.leases = Leases(keeper, name, self.engine_names, options.lease_seconds, trust)
+        self.rescuer = Rescuer(keeper, options.lease_seconds)
         self.lane = Lane()
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, options.upload_seconds)
@@ -84,18 +87,19 @@ class Worker:
         self.exit_code = OK
         self._draining = asyncio.Event()
         self.intake = Intake(
-            self.queue,
-            self.leases,
-            self.engine_names,
-            tuple(job_types),
-            options.sweep_seconds,
-            self._gone_idle,
+            self.queue, self.leases, self.engine_names, tuple(job_types), options.sweep_seconds, self._gone_idle
         )
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken = 0
         self._hurry = asyncio.Event()
         self._signals = 0
+        self._forced = False
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a thread may never return: a step of an engine, an encoder or an upload that was given up."""
+        return self._forced or self.lane.running > 0
 
     async def run(self) -> int:
         """Work until told to stop or out of work; returns the exit code."""
@@ -205,6 +209,7 @@ class Worker:
     def _cancel_jobs(self) -> None:
         for task in self._tasks:
             task.cancel()
+            self._forced = True
 
     async def _listen(self) -> None:
         async def hear() -> None:

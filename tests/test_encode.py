@@ -2,7 +2,6 @@
 
 import io
 import struct
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from consumer import encode
-from consumer.errors import EngineUnusableError
 
 Pixels = NDArray[np.uint8]
 
@@ -183,12 +181,6 @@ def test_pixels_of_another_shape_or_type_are_refused_by_name(pixels):
 def test_a_video_without_a_rate_is_refused(fps):
     with pytest.raises(ValueError, match="frames per second"):
         encode.encode(film(2, 8, 8), fps)
-
-
-def test_a_video_where_pyav_is_missing_is_refused_with_what_helps(monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(EngineUnusableError, match=r"module av.*pip install 'consumer\[gpu\]'"):
-        encode.mp4(film(2, 8, 8), 16)
 
 
 @pytest.mark.parametrize("make", [encode.png, encode.thumbnail, lambda pixels: encode.mp4(pixels[None], 16)])

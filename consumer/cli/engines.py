@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from consumer import engines, job_types
 from consumer.cli.terminal import console, print_json, table
-from consumer.errors import EngineUnusableError
+from consumer.errors import EngineUnusableError, UsageError
 from consumer.job import JobType
 from consumer.settings import Settings, load_settings
 
@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show the engines, then the job types."""
     settings = load_settings()
+    if unknown := sorted(set(settings.engines) - set(engines.names())):
+        raise UsageError(f"CONSUMER_ENGINES names {unknown[0]}, and there are only: {', '.join(engines.names())}.")
     known = job_types.load(settings.job_types)
     served = job_types.served(known, settings.engines or engines.available(), stand_in=settings.stand_in)
     found = [engine(name, settings) for name in engines.names()]
@@ -33,15 +35,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def engine(name: str, settings: Settings) -> dict[str, Any]:
-    """One engine: whether its modules are here, which of them are not, and its model."""
+    """One engine: whether it can be loaded here, the reason if not, and its model."""
     model = settings.models.get(name, "")
     try:
-        missing = list(engines.missing(name))
         model = engines.create(name, model, settings.device).model
-    except EngineUnusableError as error:
+    except (EngineUnusableError, UsageError) as error:
         return {"engine": name, "usable": False, "reason": str(error), "model": model or None}
-    reason = f"needs {', '.join(missing)}: pip install 'consumer[gpu]'" if missing else None
-    return {"engine": name, "usable": not missing, "reason": reason, "model": model or None}
+    return {"engine": name, "usable": True, "reason": None, "model": model or None}
 
 
 def row(job_type: JobType, *, served: bool) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def show_engines(found: list[dict[str, Any]]) -> None:
     """A table of the engines."""
     rows = table("engine", "works here", "model")
     for item in found:
-        works = "[green]yes[/]" if item["usable"] else f"[yellow]no[/], {escape(item['reason'])}"
+        works = "[green]yes[/]" if item["usable"] else f"[yellow]no[/]: {escape(item['reason'])}"
         rows.add_row(item["engine"], works, item["model"] or "-")
     console().print(rows)
 

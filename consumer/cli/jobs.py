@@ -12,7 +12,7 @@ import psycopg
 from rich.markup import escape
 
 from consumer import client
-from consumer.cli.terminal import ago, coloured, console, operator, print_json, table
+from consumer.cli.terminal import ago, coloured, console, operator, print_json, size, table
 from consumer.client import Connection
 from consumer.errors import UsageError
 from consumer.job import Status
@@ -126,11 +126,6 @@ def assets_table(job: client.JobView) -> Any:
             size(asset), escape(asset.url or "-"), escape(asset.error_message or ""),
         )  # fmt: skip
     return rows
-
-
-def size(asset: client.AssetView) -> str:
-    """`1024x576`, or a dash as long as nobody knows."""
-    return f"{asset.width}x{asset.height}" if asset.width and asset.height else "-"
 
 
 def errors_table(errors: list[dict[str, Any]]) -> Any:

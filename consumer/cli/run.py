@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import math
 import os
 import sys
+from contextlib import suppress
 from uuid import uuid4
 
 from consumer import events
@@ -24,8 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--once", action="store_true", help="take at most one job, and none if none is queued")
     parser.add_argument("--drain-and-exit", action="store_true", help="exit when no job is queued any more")
-    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="exit after so long without a job")
-    parser.add_argument("--max-jobs", type=int, metavar="N", help="exit after N jobs")
+    parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="exit after so long without a job")
+    parser.add_argument("--max-jobs", type=at_least_one, metavar="N", help="exit after N jobs")
+
+
+def seconds(text: str) -> float:
+    """A length of time that ends."""
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more.")
+
+
+def at_least_one(text: str) -> int:
+    """A number of jobs."""
+    with suppress(ValueError):
+        if (number := int(text)) >= 1:
+            return number
+    raise argparse.ArgumentTypeError("must be a whole number, 1 or more.")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from consumer import client
 from consumer.cli.bars import Bars
 from consumer.cli.terminal import console, operator, print_json
 from consumer.errors import UsageError
+from consumer.interruption import Interruption
 from consumer.job import Status
 from consumer.job_types import load
 from consumer.settings import Settings, load_settings
@@ -108,13 +109,18 @@ def summary(job: client.JobView) -> dict[str, Any]:
 
 def _wait(user: client.Client, job_id: UUID, *, as_json: bool) -> int:
     jobs: Sequence[client.JobView] = []
+    out, interruption = console(error=as_json), Interruption()
     try:
-        with Bars(console(error=as_json)) as bars:
+        out.print(f"Submitted {job_id}.")
+        with Bars(out) as bars:
             for jobs in client.follow(lambda: user.read([job_id])):
                 bars.show(jobs)
+                interruption.check()
     except KeyboardInterrupt:
         print(f"The job goes on; `consumer jobs show {str(job_id)[:8]}` tells how it stands.", file=sys.stderr)
-        raise
+        return interruption.exit_code
+    finally:
+        interruption.over()
     if not jobs:
         raise UsageError(f"The job {job_id} was deleted meanwhile.")
     [job] = jobs

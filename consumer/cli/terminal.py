@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from consumer.client import Connection
+from consumer.client import AssetView, Connection
 from consumer.database import check_schema, connect, refusal
 from consumer.errors import UsageError
 
@@ -50,6 +50,11 @@ def coloured(status: str | None) -> str:
     """A status in its colour."""
     colour = COLOURS.get(status or "")
     return f"[{colour}]{status}[/]" if colour else status or "-"
+
+
+def size(asset: AssetView) -> str:
+    """`1024x576`, or a dash as long as nobody knows."""
+    return f"{asset.width}x{asset.height}" if asset.width and asset.height else "-"
 
 
 def print_json(value: Any) -> None:

@@ -29,6 +29,8 @@ UNSUPPORTED = (
 class SdxlEngine(Engine):
     """Text to image: a picture for each index, in batches as large as the device bears."""
 
+    requires = ("torch", "diffusers", "transformers")
+
     def __init__(self, model: str, device: str) -> None:
         super().__init__(model or DEFAULT_MODEL, device)
         self._pipe: Any = None

@@ -2,7 +2,8 @@
 --        the columns that this system reads or writes and that are missing are added.
 --        The schema consumer, private to this system, remembers in consumer.created what the migrations made.
 -- Why:   jobs is the queue, images and videos hold one row per result.
--- Locks: on an existing table ACCESS EXCLUSIVE for the moment of ADD COLUMN (nullable, no rewrite).
+-- Locks: on an existing table ACCESS EXCLUSIVE for the moment of ADD COLUMN (nullable, no rewrite); on auth.users SHARE
+--        ROW EXCLUSIVE for the moment in which new tables come to refer to it.
 -- Undo:  0001_baseline.down.sql drops only what is named in consumer.created, and refuses while rows are there.
 
 set local lock_timeout = '5s';
@@ -23,7 +24,7 @@ alter table consumer.created enable row level security;
 comment on table consumer.created is 'What the migrations created, and so may drop: a table, or a column as table.column.';
 
 create or replace function consumer.add_column(relation text, name text, definition text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (
     select from pg_catalog.pg_attribute a
@@ -37,16 +38,37 @@ end
 $$;
 
 create or replace function consumer.drop_column(relation text, name text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   delete from consumer.created where object = relation || '.' || name;
   if found then
-    execute format('alter table %s drop column if exists %I', relation, name);
+    execute format('alter table if exists %s drop column if exists %I', relation, name);
   end if;
 end
 $$;
 
-revoke all on function consumer.add_column(text, text, text), consumer.drop_column(text, text) from public;
+create or replace function consumer.refuse_while_rows(revision text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  relation text;
+  filled boolean;
+begin
+  for relation in
+    select object from consumer.created
+    where object in ('public.jobs', 'public.images', 'public.videos') and to_regclass(object) is not null
+    order by object desc
+  loop
+    execute format('select exists (select from %s)', relation) into filled;
+    if filled then
+      raise exception 'The table % holds rows; move or delete them before going below revision %.', relation, revision;
+    end if;
+  end loop;
+end
+$$;
+
+revoke all on function
+  consumer.add_column(text, text, text), consumer.drop_column(text, text), consumer.refuse_while_rows(text)
+from public;
 
 insert into consumer.created (object)
 select name from unnest(array['public.jobs', 'public.images', 'public.videos']) as name
@@ -67,9 +89,7 @@ create table if not exists public.jobs (
   max_attempts integer,
   created_at timestamptz not null default now(),
   started_at timestamptz,
-  completed_at timestamptz,
-  image_id uuid,
-  video_id uuid
+  completed_at timestamptz
 );
 
 create table if not exists public.images (
@@ -109,6 +129,7 @@ create table if not exists public.videos (
   completed_at timestamptz
 );
 
+-- On a new link a deleted picture leaves its job alone; an existing one keeps the rule that it has.
 select consumer.add_column(relation, name, definition)
 from (
   values
@@ -121,9 +142,9 @@ from (
     ('public.jobs', 'max_attempts', 'integer'),
     ('public.jobs', 'started_at', 'timestamptz'),
     ('public.jobs', 'completed_at', 'timestamptz'),
-    ('public.jobs', 'image_id', 'uuid'),
-    ('public.jobs', 'video_id', 'uuid'),
-    ('public.images', 'job_id', 'uuid'),
+    ('public.jobs', 'image_id', 'uuid references public.images (id) on delete set null'),
+    ('public.jobs', 'video_id', 'uuid references public.videos (id) on delete set null'),
+    ('public.images', 'job_id', 'uuid references public.jobs (id) on delete cascade'),
     ('public.images', 'image_url', 'text'),
     ('public.images', 'thumbnail_url', 'text'),
     ('public.images', 'metadata', 'jsonb'),
@@ -142,22 +163,6 @@ from (
     ('public.videos', 'completed_at', 'timestamptz')
 ) as needed (relation, name, definition);
 
--- On a new table a deleted picture leaves its job alone; an existing table keeps the rule that it has.
-do $$
-begin
-  if not exists (select from pg_catalog.pg_constraint where conname = 'jobs_image_id_fkey' and conrelid = 'public.jobs'::regclass) then
-    alter table public.jobs add constraint jobs_image_id_fkey
-      foreign key (image_id) references public.images (id) on delete set null not valid;
-    alter table public.jobs validate constraint jobs_image_id_fkey;
-  end if;
-  if not exists (select from pg_catalog.pg_constraint where conname = 'jobs_video_id_fkey' and conrelid = 'public.jobs'::regclass) then
-    alter table public.jobs add constraint jobs_video_id_fkey
-      foreign key (video_id) references public.videos (id) on delete set null not valid;
-    alter table public.jobs validate constraint jobs_video_id_fkey;
-  end if;
-end
-$$;
-
 -- Closed to everybody until the revision that opens them row by row; an existing table keeps its rights.
 do $$
 declare
@@ -165,7 +170,7 @@ declare
 begin
   for relation in select object from consumer.created where object in ('public.jobs', 'public.images', 'public.videos') loop
     execute format('alter table %s enable row level security', relation);
-    execute format('revoke all on table %s from public, anon, authenticated', relation);
+    execute format('revoke all on table %s from public, anon, authenticated, service_role', relation);
   end loop;
 end
 $$;

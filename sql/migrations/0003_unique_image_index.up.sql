@@ -1,7 +1,8 @@
 -- What:  one row per (job_id, image_index) in images. A plain unique index: rows with a NULL in the key are not compared.
 -- Why:   one visible result per picture; a second row for the same key is refused by the database itself.
--- Locks: built CONCURRENTLY, outside a transaction: reads and writes go on. An INVALID leftover of an earlier
---        try is dropped first. Duplicates make it fail without harm; remove them and run it again.
+-- Locks: built CONCURRENTLY, outside a transaction: it waits up to ten minutes for older transactions, and no read or
+--        write waits for it. An INVALID leftover of an earlier try is dropped first (ACCESS EXCLUSIVE for a moment).
+--        Duplicates make it fail without harm; remove them and run it again.
 -- Undo:  0003_unique_image_index.down.sql.
 -- transaction: none
 
@@ -18,6 +19,8 @@ begin
   end if;
 end
 $$;
+
+set lock_timeout = '10min';
 
 create unique index concurrently if not exists images_job_id_image_index_key on public.images (job_id, image_index);
 

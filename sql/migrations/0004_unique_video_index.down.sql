@@ -1,7 +1,8 @@
 -- Undoes 0004.
+-- Locks: dropped CONCURRENTLY: it waits for transactions that may use the index, and nobody waits for it.
 -- transaction: none
 
-set lock_timeout = '5s';
+set lock_timeout = '10min';
 
 set statement_timeout = 0;
 

@@ -1,4 +1,5 @@
--- Undoes 0005; refuses while a job is processing, for its worker would lose its claim.
+-- Undoes 0005; refuses while a job is processing, for its worker would lose its claim, and while a table that the
+-- migrations created holds rows, for jobs would lose their place in line and their history.
 
 set local lock_timeout = '5s';
 
@@ -6,13 +7,15 @@ set local statement_timeout = '60s';
 
 do $$
 begin
-  if exists (select from pg_catalog.pg_attribute where attrelid = 'public.jobs'::regclass and attname = 'claim_id' and not attisdropped)
-    and exists (select from public.jobs where status = 'processing' and claim_id is not null)
-  then
-    raise exception 'A job is processing; stop the workers before going below revision 0005.';
+  if exists (select from pg_catalog.pg_attribute where attrelid = 'public.jobs'::regclass and attname = 'claim_id' and not attisdropped) then
+    if exists (select from public.jobs where status = 'processing' and claim_id is not null) then
+      raise exception 'A job is processing; stop the workers before going below revision 0005.';
+    end if;
   end if;
 end
 $$;
+
+select consumer.refuse_while_rows('0005');
 
 select consumer.drop_column(relation, name)
 from (

@@ -5,7 +5,7 @@
 --        not (not due, running, over). claim_id: drawn anew by every claim, named by every later write. managed:
 --        the row was made by our trigger and not by the application.
 -- Locks: ACCESS EXCLUSIVE for a moment on jobs, images and videos; constant defaults, no rewrite.
--- Undo:  0005_queue_columns.down.sql; refuses while a job is processing.
+-- Undo:  0005_queue_columns.down.sql; refuses while a job is processing, or while a table that we created holds rows.
 
 set local lock_timeout = '5s';
 

@@ -10,8 +10,9 @@
 --          videos_user_id_created_at_idx: a user's own videos.
 --
 -- Why:   a claim must cost the same whatever is queued, delayed, served by nobody or finished.
--- Locks: built CONCURRENTLY, outside a transaction: reads and writes go on; each index reads its table once.
---        INVALID leftovers of an earlier try are dropped first.
+-- Locks: built CONCURRENTLY, outside a transaction: each waits up to ten minutes for older transactions, and no read or
+--        write waits for it; each reads its table once. INVALID leftovers of an earlier try are dropped first (ACCESS
+--        EXCLUSIVE for a moment).
 -- Undo:  0006_queue_indexes.down.sql.
 -- transaction: none
 
@@ -40,6 +41,8 @@ begin
   end loop;
 end
 $$;
+
+set lock_timeout = '10min';
 
 create index concurrently if not exists jobs_claim_idx on public.jobs (engine, queue_at, id) where status = 'queued' and queue_at is not null;
 

@@ -6,20 +6,21 @@
 -- Undo:  0007_record_per_asset.down.sql.
 --
 -- A job type that consumer.job_types does not name belongs to somebody else: no rows, no place in line, no refusal.
--- Functions are SECURITY DEFINER (the sender has no rights on consumer), with an empty search_path.
+-- Functions are SECURITY DEFINER (the sender has no rights on consumer). Their search_path names pg_temp, last: left out
+-- it would come first, and whoever can make a temporary type called jsonb would have code run as the owner.
 
 set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
 
 create or replace function consumer.api_role() returns boolean
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   -- The role that PostgREST set for this transaction; SECURITY DEFINER changes current_user but not this.
   select coalesce(current_setting('role', true), 'none') in ('anon', 'authenticated')
 $$;
 
 create or replace function consumer.asset_count(metadata jsonb, kind consumer.job_types) returns integer
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   sent jsonb := metadata -> 'num_images';
   amount numeric := kind.default_count;
@@ -38,7 +39,7 @@ end
 $$;
 
 create or replace function consumer.refuse_unless_plain(job public.jobs) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   field text;
 begin
@@ -65,8 +66,14 @@ begin
   if field is not null then
     raise exception '% is set by the queue; leave it out.', field using errcode = '42501';
   end if;
-  if octet_length(job.metadata::text) > 65536 then
-    raise exception 'metadata must be at most 64 KiB of JSON.' using errcode = '22023';
+  field := case
+    when octet_length(job.metadata::text) > 65536 then 'metadata'
+    when octet_length(job.original_prompt) > 65536 then 'original_prompt'
+    when octet_length(job.enhanced_prompt) > 65536 then 'enhanced_prompt'
+    when octet_length(job.idempotency_key) > 65536 then 'idempotency_key'
+  end;
+  if field is not null then
+    raise exception '% must be at most 64 KiB.', field using errcode = '22023';
   end if;
   if job.image_id is not null and not exists (select from public.images i where i.id = job.image_id and i.user_id = job.user_id) then
     raise exception 'image_id must name an image of your own.' using errcode = '42501';
@@ -78,7 +85,7 @@ end
 $$;
 
 create or replace function consumer.put_in_line() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   kind consumer.job_types;
 begin
@@ -110,7 +117,7 @@ end
 $$;
 
 create or replace function consumer.link_named_rows(job public.jobs, kind consumer.job_types) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   named record;
 begin
@@ -145,7 +152,7 @@ end
 $$;
 
 create or replace function consumer.create_rows() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job record;
 begin
@@ -178,15 +185,32 @@ end
 $$;
 
 create or replace function consumer.make_room() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
+  known boolean;
+  owner uuid;
   ours record;
 begin
-  if tg_op = 'UPDATE' and new.job_id is not distinct from old.job_id and new.image_index is not distinct from old.image_index then
+  if tg_op = 'UPDATE' then
+    known := new.job_id is not distinct from old.job_id and new.image_index is not distinct from old.image_index;
+  else
+    -- An upsert of a row that is there already: if it goes on, it comes here again as an UPDATE.
+    execute format('select exists (select from %s a where a.id = $1)', tg_relid::regclass) into known using new.id;
+  end if;
+  if known then
     return new;
   end if;
   -- Job before image, as every write of the worker does, so that the two can wait for each other but never deadlock.
-  perform from public.jobs j where j.id = new.job_id for no key update;
+  select j.user_id into owner from public.jobs j where j.id = new.job_id and j.engine is not null for no key update;
+  if not found then
+    return new;
+  end if;
+  if owner is distinct from new.user_id and consumer.api_role() then
+    raise exception 'job_id must name a job of your own.' using errcode = '42501';
+  end if;
+  if new.image_index is null then
+    return new;
+  end if;
   execute format(
     'select * from %s a where a.job_id = $1 and a.image_index = $2 and a.user_id = $3 and a.managed and a.id <> $4 for update',
     tg_relid::regclass
@@ -214,24 +238,28 @@ begin
     new.completed_at := coalesce(ours.completed_at, new.completed_at);
   end if;
   -- Ours steps out of the key, and stays until jobs.image_id, whose deletion may cascade, points to the new row.
-  execute format('update %s set image_index = null where id = $1', tg_relid::regclass) using ours.id;
+  execute format('update %s set image_index = -1 - image_index where id = $1', tg_relid::regclass) using ours.id;
   return new;
 end
 $$;
 
 create or replace function consumer.replace_ours() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_table_name = 'images' then
     update public.jobs j set image_id = new.id
     from public.images ours
-    where j.id = new.job_id and ours.job_id = new.job_id and ours.managed and ours.image_index is null and j.image_id = ours.id;
-    delete from public.images ours where ours.job_id = new.job_id and ours.managed and ours.image_index is null;
+    where j.id = new.job_id and j.image_id = ours.id
+      and ours.job_id = new.job_id and ours.image_index = -1 - new.image_index and ours.managed;
+    delete from public.images ours
+    where ours.job_id = new.job_id and ours.image_index = -1 - new.image_index and ours.managed;
   else
     update public.jobs j set video_id = new.id
     from public.videos ours
-    where j.id = new.job_id and ours.job_id = new.job_id and ours.managed and ours.image_index is null and j.video_id = ours.id;
-    delete from public.videos ours where ours.job_id = new.job_id and ours.managed and ours.image_index is null;
+    where j.id = new.job_id and j.video_id = ours.id
+      and ours.job_id = new.job_id and ours.image_index = -1 - new.image_index and ours.managed;
+    delete from public.videos ours
+    where ours.job_id = new.job_id and ours.image_index = -1 - new.image_index and ours.managed;
   end if;
   return null;
 end
@@ -259,7 +287,7 @@ for each statement execute function consumer.create_rows();
 
 create or replace trigger consumer_make_room
 before insert or update of job_id, image_index on public.images
-for each row when (new.job_id is not null and new.image_index is not null and not new.managed)
+for each row when (new.job_id is not null and not new.managed)
 execute function consumer.make_room();
 
 create or replace trigger consumer_replace_ours
@@ -269,7 +297,7 @@ execute function consumer.replace_ours();
 
 create or replace trigger consumer_make_room
 before insert or update of job_id, image_index on public.videos
-for each row when (new.job_id is not null and new.image_index is not null and not new.managed)
+for each row when (new.job_id is not null and not new.managed)
 execute function consumer.make_room();
 
 create or replace trigger consumer_replace_ours

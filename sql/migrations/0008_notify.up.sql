@@ -2,7 +2,7 @@
 -- Why:   a NOTIFY serialises commits across the whole server, so a busy fleet gets none: its workers look for work
 --        when they finish anyway. Decided at commit, by a deferred constraint trigger, for a worker may have gone idle
 --        since the INSERT. Constant payload: a thousand rows give one notification. The sweep is the promise behind it.
--- Locks: SHARE ROW EXCLUSIVE for a moment on jobs (CREATE TRIGGER).
+-- Locks: ACCESS EXCLUSIVE for a moment on jobs (DROP TRIGGER; a constraint trigger cannot be replaced).
 -- Undo:  0008_notify.down.sql.
 
 set local lock_timeout = '5s';
@@ -10,7 +10,7 @@ set local lock_timeout = '5s';
 set local statement_timeout = '60s';
 
 create or replace function consumer.wake_idle_worker() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   -- Engines that this transaction has dealt with: the second to the thousandth row of a batch cost next to nothing.
   settled text := coalesce(current_setting('consumer.settled', true), '');

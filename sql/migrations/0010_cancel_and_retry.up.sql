@@ -9,7 +9,7 @@ set local lock_timeout = '5s';
 set local statement_timeout = '60s';
 
 create or replace function consumer.lock_own_job(wanted uuid) returns public.jobs
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   job public.jobs;
 begin
@@ -24,7 +24,7 @@ end
 $$;
 
 create or replace function public.cancel_job(job_id uuid) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job public.jobs := consumer.lock_own_job(cancel_job.job_id);
 begin
@@ -34,9 +34,9 @@ begin
   update public.jobs j set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now()
   where j.id = job.id;
   update public.images i set status = 'cancelled', updated_at = now()
-  where i.job_id = job.id and i.status not in ('completed', 'failed', 'cancelled');
+  where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
   update public.videos v set status = 'cancelled', updated_at = now()
-  where v.job_id = job.id and v.status not in ('completed', 'failed', 'cancelled');
+  where v.job_id = job.id and coalesce(v.status, 'queued') not in ('completed', 'failed', 'cancelled');
   if job.status = 'processing' then
     perform pg_notify('consumer_cancel', job.id::text);
   end if;
@@ -45,7 +45,7 @@ end
 $$;
 
 create or replace function public.retry_job(job_id uuid) returns text
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job public.jobs := consumer.lock_own_job(retry_job.job_id);
   place timestamptz := clock_timestamp();

@@ -1,10 +1,12 @@
 -- Take the job that is next in line for these engines: count the attempt, draw a claim_id, draw the seed once.
 -- The heads of the lines are read without a lock, so that only the one row taken is locked, and no line is sorted.
--- MATERIALIZED keeps the planner from evaluating the locked subquery more than once.
+-- MATERIALIZED keeps the planner from evaluating the locked subquery more than once. CASE hides the job types from it:
+-- where it believed them to be rare, it would read and sort the whole line instead of walking along the index.
 with heads as materialized (
   select e.engine, (
     select min(j.queue_at) from public.jobs j
     where j.engine = e.engine and j.status = 'queued' and j.queue_at is not null
+      and case when j.job_type = any (%(job_types)s::text[]) then true end
   ) as queue_at
   from unnest(%(engines)s::text[]) as e (engine)
 ),
@@ -14,7 +16,7 @@ next as materialized (
   cross join lateral (
     select j.id from public.jobs j
     where j.engine = h.engine and j.status = 'queued' and j.queue_at is not null
-      and j.job_type = any (%(job_types)s::text[])
+      and case when j.job_type = any (%(job_types)s::text[]) then true end
     order by j.queue_at, j.id
     limit 1
     for update skip locked

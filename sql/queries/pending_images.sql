@@ -2,5 +2,5 @@
 select i.image_index
 from public.images i
 where i.job_id = %(job_id)s::uuid and i.status is distinct from 'completed'
-  and (i.image_index < %(count)s::integer or i.image_index is null)
+  and (i.image_index between 0 and %(count)s::integer - 1 or i.image_index is null)
 order by i.image_index

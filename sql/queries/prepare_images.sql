@@ -3,7 +3,7 @@
 with job as materialized (
   select j.* from public.jobs j
   where j.id = %(job_id)s::uuid and j.claim_id = %(claim_id)s::bigint and j.status = 'processing'
-  for share
+  for no key update
 ),
 places as (
   select place from generate_series(0, %(count)s::integer - 1) as place
@@ -26,7 +26,7 @@ taken_up as (
   update public.images i set image_index = free.place
   from loose
   join free using (turn)
-  where i.id = loose.id
+  where i.id = loose.id and i.image_index is null
 )
 insert into public.images (job_id, user_id, image_index, status, prompt, metadata, managed)
 select job.id, job.user_id, p.place, 'queued', coalesce(job.original_prompt, job.metadata ->> 'prompt', ''), '{}', true

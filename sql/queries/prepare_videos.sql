@@ -2,7 +2,7 @@
 with job as materialized (
   select j.* from public.jobs j
   where j.id = %(job_id)s::uuid and j.claim_id = %(claim_id)s::bigint and j.status = 'processing'
-  for share
+  for no key update
 ),
 places as (
   select place from generate_series(0, %(count)s::integer - 1) as place
@@ -25,7 +25,7 @@ taken_up as (
   update public.videos v set job_id = %(job_id)s::uuid, image_index = free.place
   from loose
   join free using (turn)
-  where v.id = loose.id
+  where v.id = loose.id and v.image_index is null
 )
 insert into public.videos (job_id, user_id, image_index, status, metadata, managed)
 select job.id, job.user_id, p.place, 'queued', '{}', true

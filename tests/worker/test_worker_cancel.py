@@ -1,0 +1,65 @@
+"""A user cancels a job: in line, in the middle, or while its pictures are being stored."""
+
+from uuid import UUID
+
+import pytest
+from workers import Jobs, Site, Worker, check_picture, eventually
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
+
+
+def statuses(jobs: Jobs, job: UUID) -> list[str]:
+    return [jobs.get(job)["status"], *(image["status"] for image in jobs.images(job))]
+
+
+def check_unharmed(site: Site, jobs: Jobs, worker: Worker) -> None:
+    """The next job runs in the same process, and runs as it should."""
+    job = jobs.submit("next")
+    worker.wait_for("job.completed", job_id=job, attempt=1)
+    check_picture(site, jobs.images(job)[0])
+    assert [line["pid"] for line in site.drawn("next")] == [worker.pid]
+
+
+def test_a_job_cancelled_while_queued_is_never_claimed(site: Site, jobs: Jobs) -> None:
+    job = jobs.submit("job", 3)
+    assert jobs.cancel(job) == "cancelled"
+    worker = site.start("--drain-and-exit")
+    assert worker.wait() == 0
+    assert not worker.events("job.claimed")
+    assert statuses(jobs, job) == ["cancelled"] * 4
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["by a notification", "by the heartbeat"])
+def test_a_job_cancelled_in_the_middle_stops_at_the_next_step(site: Site, jobs: Jobs, heard: bool) -> None:
+    worker = site.start(**({} if heard else {"listen_url": NOWHERE, "sweep_seconds": "0.5"}))
+    site.endless.touch()
+    gate = site.gate("job.1.start")
+    job = jobs.submit("job", 3, endless=[1])
+    gate.wait()
+    worker.wait_for("asset.recorded", job_id=job, index=0)
+    gate.release()
+    assert jobs.cancel(job) == "cancelled"
+    worker.wait_for("job.cancelled", job_id=job)
+    assert statuses(jobs, job) == ["cancelled", "completed", "cancelled", "cancelled"]
+    check_picture(site, jobs.images(job)[0])
+    assert [line["index"] for line in site.drawn("job")] == [0]
+    before = jobs.rows(job)
+    check_unharmed(site, jobs, worker)
+    assert jobs.rows(job) == before
+
+
+def test_a_job_cancelled_while_its_upload_is_tried_again_stores_nothing_more(site: Site, jobs: Jobs) -> None:
+    gate, job = site.gate("job.0.start"), jobs.submit("job")
+    in_the_way = site.file(f"{jobs.user}/{job}/0.png")
+    in_the_way.mkdir(parents=True)
+    before = in_the_way.parent.stat().st_mtime_ns
+    worker = site.start()
+    gate.wait()
+    gate.release()
+    eventually(lambda: in_the_way.parent.stat().st_mtime_ns != before, "an upload was tried")
+    assert jobs.cancel(job) == "cancelled"
+    worker.wait_for("job.cancelled", job_id=job)
+    in_the_way.rmdir()
+    assert statuses(jobs, job) == ["cancelled", "cancelled"]
+    check_unharmed(site, jobs, worker)
+    assert list(in_the_way.parent.iterdir()) == []
