@@ -4,7 +4,7 @@
 #   make demo ENGINE=sdxl     through the real SDXL pipeline (installs torch)
 #   make test PYTEST='-k queue'
 #   make PYTHON=python3.12    another Python, 3.11 or newer, for a new .venv
-#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu    the small build of torch, for the CPU alone
+#   make test TORCH_INDEX=URL another index for torch, such as PyTorch's own with builds for the CPU alone
 
 PYTHON ?= python3
 ENGINE ?= sketch
@@ -15,11 +15,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 REQUIREMENTS := pyproject.toml constraints.txt
+CODE := consumer migrations tests bench
 
 # Two targets that install at once would be in each other's way.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,15 +32,18 @@ test: $(VENV)/.dev ## run the tests (PYTEST='-k queue' for some of them)
 	@$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 lint: $(VENV)/.dev ## check format, style, types, layers and the SQL of the migrations
-	@$(BIN)/ruff format --check -q .
-	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format --check -q $(CODE)
+	@$(BIN)/ruff check -q $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/squawk sql/migrations/*.up.sql
 
 format: $(VENV)/.dev ## write the Python files as `make lint` wants them
-	@$(BIN)/ruff check -q --fix-only .
-	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix-only $(CODE)
+	@$(BIN)/ruff format -q $(CODE)
+
+schema: $(VENV)/.dev ## write sql/schema.sql, the picture of the migrated database
+	@$(BIN)/python tests/schema_picture.py --write
 
 clean: ## remove what was installed, generated or cached
 	@rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,8 +10,8 @@ from statistics import median
 from uuid import uuid4
 
 import psycopg
-import stage
 
+import stage
 from consumer.statements import query
 
 BACKLOGS = {

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import psycopg
+
 import stage
 
 INSERT = """

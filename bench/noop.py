@@ -12,8 +12,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-import stage
 
+import stage
 from consumer.database import Database
 from consumer.engines.base import Engine, OnStep, Output
 from consumer.request import Request

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import psycopg
-import stage
 from psycopg.types.json import Jsonb
+
+import stage
 
 INSERT = (
     "insert into public.jobs (user_id, job_type, original_prompt, metadata) values (%s, 'noop', 'x', %s) returning id"

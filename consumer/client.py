@@ -1,7 +1,7 @@
-"""What a frontend does: insert a job as an `authenticated` user, and read the rows that it may see.
+"""The database from outside of the worker: as a frontend uses it, and as its operator does.
 
-A real one does it through PostgREST with supabase-js; here it is a plain connection that takes on the same role
-and the same claims, for the commands `submit` and `demo`.
+A real frontend goes through PostgREST with supabase-js; here it is a plain connection that takes on the same role and
+the same claims, for the commands `submit` and `demo`.
 """
 
 import json
@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
-from consumer.database import refusal
+from consumer.database import check_schema, connect, refusal
 from consumer.errors import UsageError
 from consumer.job import Medium, Status
 from consumer.statements import query
@@ -92,6 +92,28 @@ class Client:
             raise UsageError(f"There is no user {self.user} in auth.users.") from None
         except psycopg.DatabaseError as error:
             raise UsageError(error.diag.message_primary or "The database refused this job.") from None
+
+
+@contextmanager
+def operator(dsn: str) -> Iterator[Connection]:
+    """A connection to a database of this version; whatever the database refuses becomes a sentence."""
+    with connect(dsn) as connection:
+        try:
+            check_schema(connection)
+            yield connection
+        except psycopg.OperationalError as error:
+            raise refusal(error) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise UsageError(f"The role in DATABASE_URL may not do this: {error.diag.message_primary}.") from None
+
+
+def ask(connection: Connection, what: str, job_id: UUID) -> str:
+    """Call retry_job or cancel_job as the operator (`what`: retry, cancel); returns the status that the job has now."""
+    try:
+        [row] = connection.execute(query(f"ask_{what}"), {"job_id": job_id}).fetchall()
+    except psycopg.errors.NoDataFound:
+        raise UsageError(f"The job {job_id} is of a type that this system does not run.") from None
+    return str(row["status"])
 
 
 def read(connection: Connection, job_ids: Sequence[UUID]) -> list[JobView]:

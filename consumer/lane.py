@@ -56,7 +56,7 @@ class Lane:
             self.busy_seconds += time.monotonic() - started
 
     async def iterate(self, start: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
-        """The items of what `start` returns, all made in the lane's thread. It is closed there when the consumer stops."""
+        """The items that `start` promises, all made in the lane's thread; closed there when the consumer stops."""
         items = await self.run(start)
         try:
             while (item := await self.run(lambda: next(items, _END))) is not _END:

@@ -94,12 +94,7 @@ class Worker:
         self._taken = 0
         self._hurry = asyncio.Event()
         self._signals = 0
-        self._forced = False
-
-    @property
-    def stuck(self) -> bool:
-        """Whether a thread may never return: a step of an engine, an encoder or an upload that was given up."""
-        return self._forced or self.lane.running > 0
+        self.forced = False
 
     async def run(self) -> int:
         """Work until told to stop or out of work; returns the exit code."""
@@ -209,7 +204,7 @@ class Worker:
     def _cancel_jobs(self) -> None:
         for task in self._tasks:
             task.cancel()
-            self._forced = True
+            self.forced = True
 
     async def _listen(self) -> None:
         async def hear() -> None:

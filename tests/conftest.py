@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from postgres import Database, Databases
 
 from consumer import embedded
+from postgres import Database, Databases
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from postgres import Database as TestDatabase
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -17,6 +16,7 @@ from psycopg.types.json import Jsonb
 from consumer.assets import Assets, Result
 from consumer.job import Job, Medium
 from consumer.queue import Queue
+from postgres import Database as TestDatabase
 
 T = TypeVar("T")
 Row = dict[str, Any]

@@ -5,11 +5,11 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 import psycopg
-from jobs import ERROR, Hands, Row, result
 
 from consumer.errors import LeaseLostError
 from consumer.job import Job, Medium
 from consumer.statements import query
+from jobs import ERROR, Hands, Row, result
 
 T = TypeVar("T")
 

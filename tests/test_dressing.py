@@ -4,9 +4,9 @@ import subprocess
 
 import psycopg
 import pytest
-from postgres import Database
 
 from consumer import cluster, embedded
+from postgres import Database
 
 
 def test_postgres_is_no_superuser(dressed_db: Database) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes in tests: started, listened to, stopped at points, killed; and the rows and files they leave.
+"""Worker processes in tests: started, listened to, stopped at points, killed; and the files they leave.
 
 A `Site` is one database, one storage folder and the workers on them. A worker's log lines are its events, and a
 test waits for them. The engine `puppet` (tests/worker/plugin) stops where a test holds a `Gate`.
@@ -14,20 +14,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from PIL import Image
-from postgres import Database
-from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 from consumer import job_types, migrate
-from consumer.statements import query
 
 PLUGIN = Path(__file__).parent / "worker" / "plugin"
 JOB_TYPES = PLUGIN / "job_types.toml"
@@ -221,90 +216,3 @@ def check_picture(site: Site, image: Row) -> None:
         assert picture.size == (measured["width"], measured["height"]) == (8, 8)
         colours = np.asarray(picture).reshape(-1, 3)
     assert {int.from_bytes(colour.tobytes(), "big") for colour in colours} == {image["seed"]}
-
-
-class Jobs:
-    """The jobs of one user in the database of a test, as the user sends them and as their owner reads them."""
-
-    def __init__(self, db: Database) -> None:
-        self.db = db
-        self.user = db.user()
-        self.connection = db.connect(row_factory=dict_row)
-
-    def submit(self, prompt: str, count: int = 1, job_type: str = "puppet", **metadata: Any) -> UUID:
-        """Insert a job as a frontend does; returns its id."""
-        sent = {"num_images": count, "seed": 1000, **metadata}
-        [[job_id]] = self.db.execute_as(
-            self.user,
-            "insert into jobs (job_type, original_prompt, metadata, user_id) values (%s, %s, %s, %s) returning id",
-            (job_type, prompt, Jsonb(sent), self.user),
-        )
-        return job_id
-
-    def cancel(self, job_id: UUID) -> str:
-        """Call cancel_job as the user."""
-        [[status]] = self.db.execute_as(self.user, "select public.cancel_job(%s)", (job_id,))
-        return status
-
-    def query(self, statement: str, *parameters: Any) -> list[Row]:
-        return self.connection.execute(statement, parameters).fetchall()
-
-    def value(self, statement: str, *parameters: Any) -> Any:
-        """The one value that `statement` gives."""
-        [row] = self.query(statement, *parameters)
-        [value] = row.values()
-        return value
-
-    def get(self, job_id: UUID) -> Row:
-        """The job's row."""
-        [row] = self.query("select * from public.jobs where id = %s", job_id)
-        return row
-
-    def images(self, job_id: UUID) -> list[Row]:
-        """The job's image rows in order of index."""
-        return self.query("select * from public.images where job_id = %s order by image_index", job_id)
-
-    def videos(self, job_id: UUID) -> list[Row]:
-        """The job's video rows in order of index."""
-        return self.query("select * from public.videos where job_id = %s order by image_index", job_id)
-
-    def rows(self, job_id: UUID) -> list[Row]:
-        """All that the database holds of a job: to see that nothing was written."""
-        return [self.get(job_id), *self.images(job_id), *self.videos(job_id)]
-
-    def wait_until(self, job_id: UUID, *states: str, seconds: float = PATIENCE) -> Row:
-        """The job's row as soon as it has one of these states."""
-        eventually(lambda: self.get(job_id)["status"] in states, f"{job_id} is {states}", seconds)
-        return self.get(job_id)
-
-    def hurry(self, job_id: UUID) -> None:
-        """Make a job due that waits for its next attempt."""
-        self.query("update public.jobs set available_at = now() where id = %s and status = 'queued' returning id", job_id)
-        self.query("select pg_notify('consumer_jobs', '')")
-
-    def wait_for_beats(self, count: int) -> None:
-        """Wait for so many more heartbeats of the one worker that lives."""
-        before = self.value("select beats from consumer.workers")
-        eventually(lambda: self.query("select from consumer.workers where beats >= %s", before + count), "it beats")
-
-    def terminate(self, backend: int) -> None:
-        """End a connection, as a server does that has noticed the death of the client."""
-        assert self.value("select pg_terminate_backend(%s, 5000)", backend)
-
-    @contextmanager
-    def locked(self, statement: str, *parameters: Any) -> Iterator[None]:
-        """Hold the locks that `statement` takes; whatever waits for them goes on at the end."""
-        with self.db.connect(autocommit=False) as holder:
-            holder.execute(statement.encode(), parameters)
-            yield
-            holder.rollback()
-
-    def blocked(self, name: str) -> int:
-        """The backend that waits for a lock in the statement of sql/queries/{name}.sql, as soon as there is one."""
-        opening = query(name).splitlines()[0]
-        waiting = (
-            "select pid from pg_stat_activity"
-            " where datname = current_database() and wait_event_type = 'Lock' and starts_with(query, %s)"
-        )
-        [row] = eventually(lambda: self.query(waiting, opening), f"{name} waits for a lock")
-        return int(row["pid"])

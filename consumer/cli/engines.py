@@ -72,12 +72,13 @@ def show_engines(found: list[dict[str, Any]]) -> None:
 
 def show_job_types(made: list[dict[str, Any]]) -> None:
     """A table of the job types."""
-    rows = table("job type", "engine", "medium", "count", "steps", "size", "served here", right=("steps",))
+    rows = table(
+        "job type", "engine", "medium", "count", "most", "steps", "size", "here", right=("count", "most", "steps")
+    )
     for item in made:
-        count = str(item["count"]) if item["max_count"] == 1 else f"{item['count']} (at most {item['max_count']})"
         size = f"{item['width']}x{item['height']}" if item["width"] and item["height"] else "-"
-        frames = f", {item['num_frames']} frames" if item["num_frames"] else ""
+        frames = f" x {item['num_frames']}" if item["num_frames"] else ""
         served = "[green]yes[/]" if item["served"] else "no"
-        steps = str(item["steps"] or "-")
-        rows.add_row(item["job_type"], item["engine"], item["medium"], count, steps, size + frames, served)
+        numbers = [str(item[name] or "-") for name in ("count", "max_count", "steps")]
+        rows.add_row(item["job_type"], item["engine"], item["medium"], *numbers, size + frames, served)
     console().print(rows)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from consumer.cli.terminal import ago, console, operator, print_json, table
+from consumer.cli.terminal import ago, console, print_json, table
+from consumer.client import operator
 from consumer.job_types import load
 from consumer.settings import load_settings
 from consumer.statements import query

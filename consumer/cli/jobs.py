@@ -8,12 +8,11 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from rich.markup import escape
 
 from consumer import client
-from consumer.cli.terminal import ago, coloured, console, operator, print_json, size, table
-from consumer.client import Connection
+from consumer.cli.terminal import ago, coloured, console, print_json, size, table
+from consumer.client import Connection, operator
 from consumer.errors import UsageError
 from consumer.job import Status
 from consumer.settings import load_settings
@@ -81,10 +80,8 @@ def _list(connection: Connection, args: argparse.Namespace) -> int:
         )  # fmt: skip
     out.print(rows)
     for waiting in connection.execute(query("unserved_jobs"), {"job_ids": [job["id"] for job in jobs]}):
-        out.print(
-            f"{waiting['jobs']} {waiting['job_type']} wait for a worker: no live one has the engine "
-            f"{waiting['engine']}. Start one with `consumer run`."
-        )
+        what = f"{waiting['jobs']} queued {waiting['job_type']}"
+        out.print(f"{what}: no live worker has the engine {waiting['engine']}; `consumer run` starts one.")
     return 0
 
 
@@ -148,12 +145,9 @@ def _cancel(connection: Connection, args: argparse.Namespace) -> int:
 def _ask(connection: Connection, text: str, what: str, wanted: Status, otherwise: str) -> int:
     job_id = find(connection, text)
     [before] = connection.execute(query("read_status"), {"job_id": job_id}).fetchall()
-    try:
-        [row] = connection.execute(query(f"ask_{what}"), {"job_id": job_id}).fetchall()
-    except psycopg.errors.NoDataFound:
-        raise UsageError(f"The job {job_id} is of a type that this system does not run.") from None
-    if row["status"] == wanted and before["status"] != wanted:
+    status = client.ask(connection, what, job_id)
+    if status == wanted and before["status"] != wanted:
         print(f"The job {job_id} is {wanted}.")
         return 0
-    print(f"The job {job_id} is {row['status']}: {otherwise}.", file=sys.stderr)
+    print(f"The job {job_id} is {status}: {otherwise}.", file=sys.stderr)
     return 1

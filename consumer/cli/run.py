@@ -16,6 +16,9 @@ from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
 from consumer.worker import Options, Worker
 
+RECONNECT_SECONDS = 1.0
+"""After so long a pool gives up, and tries again with the next statement."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `consumer run`; the environment has the rest."""
@@ -65,8 +68,11 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
     engines = {name: create(name, settings.models.get(name, ""), settings.device) for name in names}
     if settings.stand_in:
         engines = dict.fromkeys((job_type.engine for job_type in job_types.values()), engines["sketch"])
-    database = Database(dsn)
-    await database.open()
+    database, pulse = Database(dsn), Database(dsn, size=1)
+    for each in (database, pulse):
+        # Left alone, a pool tries to reconnect ever more rarely, and would notice minutes late that an outage is over.
+        each.pool.reconnect_timeout = RECONNECT_SECONDS
+        await each.open()
     storage = open_storage(settings)
     assert settings.listen_url
     worker = Worker(
@@ -77,15 +83,17 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
         engines,
         job_types,
         _options(settings, args),
+        pulse,
     )
     worker.handle_signals()
     try:
         code = await worker.run()
     finally:
         await storage.close()
+        await pulse.close()
         await database.close()
-    if worker.lane.running:
-        # A step that never returns would keep the process alive; its job has been released.
+    if worker.forced or worker.lane.running:
+        # A step, an encoder or an upload that never returns would keep the process alive; its job has been released.
         sys.stderr.flush()
         os._exit(code)
     return code

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from consumer import client
 from consumer.cli.bars import Bars
-from consumer.cli.terminal import console, operator, print_json
+from consumer.cli.terminal import console, print_json
 from consumer.errors import UsageError
 from consumer.interruption import Interruption
 from consumer.job import Status
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Submit, and wait if asked to: 0 submitted (or completed), 1 failed or cancelled."""
     metadata = request(args)
     settings = load_settings()
-    with operator(settings.require_database_url()) as connection:
+    with client.operator(settings.require_database_url()) as connection:
         check_job_type(connection, args.job_type, settings)
         user = client.Client(connection, user_id(connection, args.user))
         job_id = user.submit(args.job_type, args.prompt, metadata)

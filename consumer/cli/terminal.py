@@ -1,35 +1,17 @@
-"""What the commands share: a connection for the operator, and output for people or for scripts."""
+"""Output for people and for scripts, the same from every command."""
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from consumer.client import AssetView, Connection
-from consumer.database import check_schema, connect, refusal
-from consumer.errors import UsageError
+from consumer.client import AssetView
 
 COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "processing": "cyan"}
-
-
-@contextmanager
-def operator(dsn: str) -> Iterator[Connection]:
-    """A connection to a database of this version; whatever the database refuses becomes a sentence."""
-    with connect(dsn) as connection:
-        try:
-            check_schema(connection)
-            yield connection
-        except psycopg.OperationalError as error:
-            raise refusal(error) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise UsageError(f"The role in DATABASE_URL may not do this: {error.diag.message_primary}.") from None
 
 
 def console(*, error: bool = False) -> Console:
@@ -40,7 +22,7 @@ def console(*, error: bool = False) -> Console:
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """An empty table; the columns in `right` are aligned to the right."""
-    empty = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    empty = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         empty.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return empty

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import Command
-from jobs import Jobs
-from postgres import Database
 
+from commands import Command
 from consumer.engines.sdxl import SdxlEngine
 from consumer.job_types import load
+from jobs import Jobs
+from postgres import Database
 
 
 def by(name: str, rows: list[dict[str, object]]) -> dict[object, dict[str, object]]:

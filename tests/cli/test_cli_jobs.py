@@ -3,10 +3,11 @@
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
+
 from commands import Command
 from jobs import ERROR, Jobs
 from postgres import Database
-from psycopg.types.json import Jsonb
 from workers import Site
 
 
@@ -57,7 +58,7 @@ def test_a_list_tells_which_jobs_wait_for_a_worker_that_is_not_there(
 ) -> None:
     jobs.add("sdxl_image_fast")
     jobs.add("sdxl_image_fast")
-    told = "2 sdxl_image_fast wait for a worker: no live one has the engine sdxl. Start one with `consumer run`.\n"
+    told = "2 queued sdxl_image_fast: no live worker has the engine sdxl; `consumer run` starts one.\n"
     assert connected("jobs", "list").out.endswith(told)
     # One worker that serves nothing but the puppet's jobs, and one that serves all.
     site.start_idle()

@@ -8,13 +8,13 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from psycopg.rows import dict_row
+
 from commands import Command
+from consumer.client import Client
 from jobs import Jobs
 from postgres import Database, relogin
-from psycopg.rows import dict_row
 from workers import Site
-
-from consumer.client import Client
 
 
 def test_a_job_is_inserted_with_what_the_options_say(connected: Command, db: Database) -> None:

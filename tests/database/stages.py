@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import psycopg
-from postgres import Database
 from psycopg.rows import scalar_row
-from schema_picture import picture
 
 from consumer import migrate, statements
+from postgres import Database
+from schema_picture import picture
 
 
 class State(NamedTuple):

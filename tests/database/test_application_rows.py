@@ -4,11 +4,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from jobs import Hands, Jobs
-from postgres import Database
 from psycopg.types.json import Jsonb
 
 from consumer.job import Job, Medium
+from jobs import Hands, Jobs
+from postgres import Database
 
 Key = tuple[int | None, UUID]
 LATE_FIRST = (2, 0, 1)
@@ -211,6 +211,24 @@ def test_names_that_name_nothing_are_passed_over(jobs: Jobs, names: Any) -> None
     assert [(row["image_index"], row["managed"]) for row in jobs.images(job_id)] == [(0, True), (1, True)]
 
 
-def test_what_cannot_be_the_jobs_own_row_is_passed_over(jobs: Jobs) -> None:
-    foreign = jobs.insert("images", {"user_id": jobs.insert_user()}) if hasattr(jobs, "insert_user") else None
-    del foreign
+@pytest.mark.parametrize("flaw", ["somebody else's", "another job's", "completed"])
+def test_what_cannot_become_the_jobs_own_row_is_left_where_it_is(db: Database, jobs: Jobs, flaw: str) -> None:
+    columns = {"somebody else's": {"user_id": db.user()}, "another job's": {"job_id": jobs.add("rv51_fast")}}
+    [image] = loose(jobs, 1, **columns.get(flaw, {"status": "completed"}))
+    before = jobs.run("select * from public.images where id = %s", image)
+    job_id = jobs.add(count=2, metadata={"image_ids": [str(image)]})
+    assert [(row["image_index"], row["managed"]) for row in jobs.images(job_id)] == [(0, True), (1, True)]
+    assert jobs.run("select * from public.images where id = %s", image) == before
+
+
+def test_a_row_that_is_named_twice_has_one_place(jobs: Jobs) -> None:
+    ids = loose(jobs, 2)
+    job_id = jobs.add(count=3, metadata={"image_ids": [str(i) for i in (ids[0], ids[0], ids[1])]})
+    found = dict(keys(jobs, job_id))
+    assert (found[0], found[2], sorted(found)) == (ids[0], ids[1], [0, 1, 2])
+
+
+def test_more_names_than_images_are_passed_over(jobs: Jobs) -> None:
+    ids = loose(jobs, 3)
+    job_id = jobs.add(count=2, metadata={"image_ids": [str(i) for i in ids]})
+    assert keys(jobs, job_id) == list(enumerate(ids[:2]))

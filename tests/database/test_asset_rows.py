@@ -1,9 +1,10 @@
 """A job and its rows are one: made in the same transaction, from what was sent."""
 
 import pytest
+from psycopg.types.json import Jsonb
+
 from jobs import Jobs
 from postgres import Database
-from psycopg.types.json import Jsonb
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])

@@ -2,11 +2,11 @@
 
 import psycopg
 import pytest
-from postgres import Database, Databases
-from stages import Stage, state
 
 from consumer import migrate
 from consumer.errors import DatabaseRefusedError
+from postgres import Database, Databases
+from stages import Stage, state
 
 
 def fail_everywhere(db: Database, lines: list[str]) -> None:

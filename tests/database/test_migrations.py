@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from consumer import migrate, statements
+from consumer.errors import DatabaseRefusedError, UsageError
+from jobs import Jobs
 from postgres import Database, Databases
 from schema_picture import run_program
 from stages import state
 from workers import eventually
-
-from consumer import migrate, statements
-from consumer.errors import DatabaseRefusedError, UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,14 +136,16 @@ def test_a_revision_that_nobody_knows_is_told_in_a_sentence(databases: Databases
 # What a way back must not destroy.
 
 
-def test_no_way_back_while_a_job_is_processing(db: Database, jobs) -> None:
+def test_no_way_back_while_a_job_is_processing(own_db: Database) -> None:
+    jobs = Jobs(own_db)
     jobs.set(jobs.add(), status="processing", claim_id=1)
     with pytest.raises(DatabaseRefusedError) as caught:
-        migrate.downgrade(db.dsn, "0004")
+        migrate.downgrade(own_db.dsn, "0004")
     assert str(caught.value) == "A job is processing; stop the workers before going below revision 0005."
 
 
-def test_no_way_back_while_rows_are_there_and_then_up_again(db: Database, jobs, stages) -> None:
+def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, stages) -> None:
+    jobs = Jobs(own_db)
     job = jobs.add(count=3)
     before = jobs.rows(job)
     with pytest.raises(DatabaseRefusedError) as caught:

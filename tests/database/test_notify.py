@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+
 from ear import Ear
 from jobs import Hands, Jobs
 from postgres import Database

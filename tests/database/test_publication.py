@@ -1,12 +1,12 @@
 """What a frontend that listens through Realtime is told of a job."""
 
 import pytest
+
+from consumer import migrate
 from decoding import Publication, completions
 from jobs import Hands, Jobs
 from postgres import Database, Databases
 from stages import state
-
-from consumer import migrate
 
 TABLES = ("images", "jobs", "videos")
 

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+
 from jobs import Jobs, adapted
 from postgres import Database, Databases
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+
 from jobs import Jobs
 from postgres import Database, Databases, migrate, relogin
 

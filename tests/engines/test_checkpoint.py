@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from single_file import save_single_file
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError
+from single_file import save_single_file
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny
 
 pytestmark = MARKS
 

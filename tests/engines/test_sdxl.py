@@ -4,11 +4,11 @@ import logging
 
 import numpy as np
 import pytest
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import RejectedError
 from consumer.job import Medium
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
 
 pytestmark = MARKS
 

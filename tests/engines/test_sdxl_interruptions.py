@@ -3,10 +3,10 @@
 import weakref
 
 import pytest
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
 
 pytestmark = MARKS
 

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from jobs import Hands, Jobs
-from postgres import Database as TestDatabase
-from postgres import Databases
 from psycopg.rows import dict_row
-from steps import Open, Transaction
 
 from consumer.database import Database
 from consumer.job import Job
 from consumer.lease import Lease, Leases, Trust
+from jobs import Hands, Jobs
+from postgres import Database as TestDatabase
+from postgres import Databases
+from steps import Open, Transaction
 
 EMPTY = """
 delete from public.jobs; delete from public.images; delete from public.videos;

@@ -5,10 +5,10 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from jobs import Hands
 
 from consumer.database import Database
 from consumer.queue import Queue
+from jobs import Hands
 
 WAN = ("image_fast", "video_fast")
 
@@ -153,6 +153,12 @@ def test_a_job_that_is_not_due_is_not_claimed(jobs, worker):
     now = jobs.value("select now()")
     jobs.add(available_at=now + timedelta(hours=1))
     assert worker.claim() is None
+
+
+def test_a_job_that_was_due_before_it_was_sent_is_claimed_and_due_no_more(jobs, worker):
+    job_id = jobs.add(available_at=jobs.value("select now() - interval '1 hour'"))
+    assert worker.take().id == job_id
+    assert jobs.get(job_id)["available_at"] is None
 
 
 def test_a_job_of_a_type_that_is_not_ours_is_not_claimed(jobs, worker):

@@ -1,6 +1,7 @@
 """The fence: whatever a worker writes after its claim is over changes nothing."""
 
 import pytest
+
 from steps import WRITES, late_write
 
 AFTERWARDS = [

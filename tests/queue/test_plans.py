@@ -6,11 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from postgres import Databases
 from psycopg.types.json import Jsonb
 
 from consumer.queue import MEASURED
 from consumer.statements import SQL, query
+from postgres import Databases
 
 Node = dict[str, Any]
 Connection = psycopg.Connection[Any]

@@ -4,6 +4,7 @@ In each pair the first to lock wins, and the other one sees what it did.
 """
 
 import pytest
+
 from steps import WRITES, late_write
 
 

@@ -1,10 +1,10 @@
 """record_image and record_video: a result becomes visible in its row."""
 
 import pytest
-from jobs import result
 
 from consumer.errors import LeaseLostError
 from consumer.job import Medium
+from jobs import result
 
 WAN = ("wan",)
 
@@ -50,13 +50,14 @@ def test_a_videos_duration_is_shown_in_whole_seconds_and_never_guessed(jobs, wor
     assert jobs.videos(job_id)[0]["duration"] == shown
 
 
-def test_a_result_is_recorded_once(jobs, worker):
-    job_id = jobs.add()
-    job = worker.take()
-    worker.record(job)
-    before = jobs.images(job_id)
-    assert worker.record(job, steps=99) is False
-    assert jobs.images(job_id) == before
+@pytest.mark.parametrize("medium", list(Medium))
+def test_a_result_is_recorded_once(jobs, worker, medium):
+    job_id = jobs.add("sketch" if medium is Medium.image else "video_fast")
+    job = worker.take("sketch", "video_fast", engines=("sketch", "wan"))
+    worker.record(job, 0, medium)
+    before = jobs.rows(job_id)
+    assert worker.record(job, 0, medium, steps=99) is False
+    assert jobs.rows(job_id) == before
 
 
 def test_a_record_of_a_row_that_is_gone_says_so(jobs, worker):

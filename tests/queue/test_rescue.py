@@ -1,9 +1,9 @@
 """heartbeat, held_jobs, watch_workers, rescue_jobs, mark_idle and delete_worker: who lives, and what of the dead."""
 
 import pytest
-from jobs import Hands
 
 from consumer.queue import WORKER_LOST
+from jobs import Hands
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from jobs import ERROR
 
 from consumer.assets import Assets
 from consumer.delivery import Delivery
@@ -13,6 +12,7 @@ from consumer.lane import Lane
 from consumer.lease import Lease, Trust
 from consumer.process import Workshop, settle
 from consumer.storage.local import LocalStorage
+from jobs import ERROR
 
 
 def test_a_retried_job_waits_outside_the_line_until_it_is_due(jobs, worker, started):

@@ -4,10 +4,10 @@ import asyncio
 
 import psycopg
 import pytest
-from jobs import Hands
-from steps import Transaction
 
 from consumer.queue import Queue
+from jobs import Hands
+from steps import Transaction
 
 LEASE, UPLOAD = 45.0, 20.0
 

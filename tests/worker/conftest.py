@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from postgres import Database
-from workers import Jobs, Site
+from user_jobs import UserJobs
+from workers import Site
 
 
 @pytest.fixture
-def jobs(db: Database) -> Jobs:
+def jobs(db: Database) -> UserJobs:
     """A user of the test's database, and the jobs there."""
-    return Jobs(db)
+    return UserJobs(db)
 
 
 @pytest.fixture

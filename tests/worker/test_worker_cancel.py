@@ -3,16 +3,18 @@
 from uuid import UUID
 
 import pytest
-from workers import Jobs, Site, Worker, check_picture, eventually
+
+from user_jobs import UserJobs
+from workers import Site, Worker, check_picture, eventually
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
-def statuses(jobs: Jobs, job: UUID) -> list[str]:
+def statuses(jobs: UserJobs, job: UUID) -> list[str]:
     return [jobs.get(job)["status"], *(image["status"] for image in jobs.images(job))]
 
 
-def check_unharmed(site: Site, jobs: Jobs, worker: Worker) -> None:
+def check_unharmed(site: Site, jobs: UserJobs, worker: Worker) -> None:
     """The next job runs in the same process, and runs as it should."""
     job = jobs.submit("next")
     worker.wait_for("job.completed", job_id=job, attempt=1)
@@ -20,7 +22,7 @@ def check_unharmed(site: Site, jobs: Jobs, worker: Worker) -> None:
     assert [line["pid"] for line in site.drawn("next")] == [worker.pid]
 
 
-def test_a_job_cancelled_while_queued_is_never_claimed(site: Site, jobs: Jobs) -> None:
+def test_a_job_cancelled_while_queued_is_never_claimed(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", 3)
     assert jobs.cancel(job) == "cancelled"
     worker = site.start("--drain-and-exit")
@@ -30,7 +32,7 @@ def test_a_job_cancelled_while_queued_is_never_claimed(site: Site, jobs: Jobs) -
 
 
 @pytest.mark.parametrize("heard", [True, False], ids=["by a notification", "by the heartbeat"])
-def test_a_job_cancelled_in_the_middle_stops_at_the_next_step(site: Site, jobs: Jobs, heard: bool) -> None:
+def test_a_job_cancelled_in_the_middle_stops_at_the_next_step(site: Site, jobs: UserJobs, heard: bool) -> None:
     worker = site.start(**({} if heard else {"listen_url": NOWHERE, "sweep_seconds": "0.5"}))
     site.endless.touch()
     gate = site.gate("job.1.start")
@@ -48,7 +50,7 @@ def test_a_job_cancelled_in_the_middle_stops_at_the_next_step(site: Site, jobs: 
     assert jobs.rows(job) == before
 
 
-def test_a_job_cancelled_while_its_upload_is_tried_again_stores_nothing_more(site: Site, jobs: Jobs) -> None:
+def test_a_job_cancelled_while_its_upload_is_tried_again_stores_nothing_more(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.0.start"), jobs.submit("job")
     in_the_way = site.file(f"{jobs.user}/{job}/0.png")
     in_the_way.mkdir(parents=True)

@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 
-from workers import Jobs, Site, check_picture, eventually
+from user_jobs import UserJobs
+from workers import Site, check_picture, eventually
 
 UNDER_WAY = 8
 """Outputs that may be in delivery at once, as docs and delivery say."""
 
 
-def test_an_upload_that_fails_is_tried_again_from_the_bytes_in_hand(site: Site, jobs: Jobs) -> None:
+def test_an_upload_that_fails_is_tried_again_from_the_bytes_in_hand(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job")
     in_the_way = site.file(f"{jobs.user}/{job}/0.png")
     in_the_way.mkdir(parents=True)
@@ -21,7 +22,7 @@ def test_an_upload_that_fails_is_tried_again_from_the_bytes_in_hand(site: Site, 
     assert len(site.drawn()) == 1
 
 
-def test_pictures_that_were_stored_are_visible_while_the_rest_waits_for_a_retry(site: Site, jobs: Jobs) -> None:
+def test_pictures_that_were_stored_are_visible_while_the_rest_waits_for_a_retry(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", 3)
     in_the_way = site.file(f"{jobs.user}/{job}/2.png")
     in_the_way.mkdir(parents=True)
@@ -46,7 +47,7 @@ def test_pictures_that_were_stored_are_visible_while_the_rest_waits_for_a_retry(
     assert done["started_at"] >= row["available_at"] > row["started_at"] + timedelta(seconds=2)
 
 
-def test_the_next_job_is_drawn_while_the_last_one_is_being_recorded(site: Site, jobs: Jobs) -> None:
+def test_the_next_job_is_drawn_while_the_last_one_is_being_recorded(site: Site, jobs: UserJobs) -> None:
     gates = [site.gate(f"{name}.0.start") for name in ("first", "second")]
     first, second = (jobs.submit(name) for name in ("first", "second"))
     worker = site.start()
@@ -62,7 +63,7 @@ def test_the_next_job_is_drawn_while_the_last_one_is_being_recorded(site: Site, 
     worker.wait_for("job.completed", job_id=first, attempt=1)
 
 
-def test_a_storage_that_stands_still_stops_the_engine_and_not_the_heartbeat(site: Site, jobs: Jobs) -> None:
+def test_a_storage_that_stands_still_stops_the_engine_and_not_the_heartbeat(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.0.start"), jobs.submit("job", 16)
     worker = site.start()
     gate.wait()
@@ -77,7 +78,7 @@ def test_a_storage_that_stands_still_stops_the_engine_and_not_the_heartbeat(site
     assert not worker.events("heartbeat.missed")
 
 
-def test_no_transaction_is_open_while_an_engine_runs(site: Site, jobs: Jobs) -> None:
+def test_no_transaction_is_open_while_an_engine_runs(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.1.middle"), jobs.submit("job", 3)
     worker = site.start()
     gate.wait()
@@ -86,8 +87,7 @@ def test_no_transaction_is_open_while_an_engine_runs(site: Site, jobs: Jobs) -> 
     paused = jobs.value("select clock_timestamp()")
     jobs.wait_for_beats(2)
     assert jobs.value(f"select count(*) {ours}") >= 2, "there are the listener and the pool to be looked at"
-    held = "state like 'idle in transaction%%' or (state = 'idle' and (backend_xmin, backend_xid) is distinct from (null, null))"
-    assert not jobs.query(f"select {ours} and ({held})")
-    assert not jobs.query(f"select {ours} and xact_start <= %s", paused)
+    assert not jobs.run(f"select {ours} and state <> 'active' and (state <> 'idle' or backend_xmin is not null)")
+    assert not jobs.run(f"select {ours} and xact_start <= %s", paused)
     gate.release()
     worker.wait_for("job.completed", job_id=job)

@@ -3,13 +3,15 @@
 import signal
 
 import pytest
-from workers import Jobs, Site, Worker, eventually
+
+from user_jobs import UserJobs
+from workers import Site, Worker
 
 WORKERS = "select count(*) from consumer.workers"
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 
 
-def check_given_back(jobs: Jobs, job) -> None:
+def check_given_back(jobs: UserJobs, job) -> None:
     """The job stands in line as before the claim, and its pictures with it."""
     row = jobs.get(job)
     assert (row["status"], row["attempts"], row["worker_id"], row["errors"]) == ("queued", 0, None, [])
@@ -17,7 +19,7 @@ def check_given_back(jobs: Jobs, job) -> None:
     assert {image["status"] for image in jobs.images(job)} == {"queued"}
 
 
-def test_once_without_a_job_ends_with_0(site: Site, jobs: Jobs) -> None:
+def test_once_without_a_job_ends_with_0(site: Site, jobs: UserJobs) -> None:
     worker = site.start("--once")
     assert worker.wait() == 0
     assert not worker.events("job.claimed")
@@ -26,7 +28,7 @@ def test_once_without_a_job_ends_with_0(site: Site, jobs: Jobs) -> None:
 
 @pytest.mark.parametrize(("options", "taken"), [(["--once"], 1), (["--max-jobs", "2"], 2), (["--drain-and-exit"], 3)])
 def test_a_worker_takes_as_many_jobs_as_it_was_told_to(
-    site: Site, jobs: Jobs, options: list[str], taken: int
+    site: Site, jobs: UserJobs, options: list[str], taken: int
 ) -> None:
     submitted = [jobs.submit(name) for name in ("a", "b", "c")]
     assert site.start(*options).wait() == 0
@@ -36,7 +38,7 @@ def test_a_worker_takes_as_many_jobs_as_it_was_told_to(
     assert jobs.value(WORKERS) == 0
 
 
-def test_idle_exit_counts_from_the_last_job(site: Site, jobs: Jobs) -> None:
+def test_idle_exit_counts_from_the_last_job(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.0.start"), jobs.submit("job")
     worker = site.start("--idle-exit", "0.5")
     gate.wait()
@@ -47,14 +49,14 @@ def test_idle_exit_counts_from_the_last_job(site: Site, jobs: Jobs) -> None:
     assert worker.events("worker.draining", reason="idle for long enough")
 
 
-@pytest.mark.parametrize("option", [["--max-jobs", "0"], ["--max-jobs", "-1"], ["--idle-exit", "-1"], ["--idle-exit", "nan"]])
-def test_a_limit_that_cannot_be_is_refused(site: Site, option: list[str]) -> None:
-    worker = site.start(*option)
+@pytest.mark.parametrize("option", ["--max-jobs 0", "--max-jobs many", "--idle-exit -1", "--idle-exit nan"])
+def test_a_limit_that_cannot_be_is_refused(site: Site, option: str) -> None:
+    worker = site.start(*option.split())
     assert worker.wait() == 2
-    assert f"argument {option[0]}: " in worker.output
+    assert f"argument {option.split(maxsplit=1)[0]}: must be a " in worker.output
 
 
-def test_a_worker_leaves_jobs_of_other_engines_alone(site: Site, jobs: Jobs) -> None:
+def test_a_worker_leaves_jobs_of_other_engines_alone(site: Site, jobs: UserJobs) -> None:
     other = jobs.submit("other", job_type="sdxl_image_fast")
     job = jobs.submit("job")
     assert site.start("--drain-and-exit", "--engines", "puppet", engines="sketch").wait() == 0
@@ -62,7 +64,7 @@ def test_a_worker_leaves_jobs_of_other_engines_alone(site: Site, jobs: Jobs) -> 
     assert jobs.get(job)["status"] == "completed"
 
 
-def test_sketch_alone_stands_in_for_every_job_type(site: Site, jobs: Jobs) -> None:
+def test_sketch_alone_stands_in_for_every_job_type(site: Site, jobs: UserJobs) -> None:
     small = {"width": 64, "height": 64}
     pictures = [jobs.submit("a tree", job_type=name, **small) for name in ("puppet", "sdxl_image_high", "image_fast")]
     video = jobs.submit("a tree", job_type="video_fast", num_frames=5, **small)
@@ -72,7 +74,7 @@ def test_sketch_alone_stands_in_for_every_job_type(site: Site, jobs: Jobs) -> No
 
 
 @SIGNALS
-def test_an_idle_worker_leaves_when_told_to(site: Site, jobs: Jobs, number: int) -> None:
+def test_an_idle_worker_leaves_when_told_to(site: Site, jobs: UserJobs, number: int) -> None:
     worker = site.start_idle()
     worker.signal(number)
     assert worker.wait() == 0
@@ -80,7 +82,7 @@ def test_an_idle_worker_leaves_when_told_to(site: Site, jobs: Jobs, number: int)
 
 
 @SIGNALS
-def test_a_job_that_fits_in_the_grace_period_is_finished(site: Site, jobs: Jobs, number: int) -> None:
+def test_a_job_that_fits_in_the_grace_period_is_finished(site: Site, jobs: UserJobs, number: int) -> None:
     gate, job, other = site.gate("job.1.start"), jobs.submit("job", 3), jobs.submit("other")
     worker = site.start()
     gate.wait()
@@ -92,14 +94,14 @@ def test_a_job_that_fits_in_the_grace_period_is_finished(site: Site, jobs: Jobs,
     assert jobs.value(WORKERS) == 0
 
 
-def test_a_job_that_does_not_fit_is_given_back_and_another_worker_starts_it(site: Site, jobs: Jobs) -> None:
+def test_a_job_that_does_not_fit_is_given_back_and_another_worker_starts_it(site: Site, jobs: UserJobs) -> None:
     site.endless.touch()
     gate, job = site.gate("job.0.middle"), jobs.submit("job", endless=[0])
     worker = site.start(grace_seconds="0.2")
     gate.wait()
     gate.release()
     other = site.start_idle()
-    eventually(lambda: jobs.query("select from consumer.workers where idle_since is not null"), "the other is idle")
+    jobs.wait_for_idle()
     worker.signal(signal.SIGTERM)
     other.wait_for("job.claimed", job_id=job, attempt=1)
     assert worker.wait() == 0
@@ -109,7 +111,7 @@ def test_a_job_that_does_not_fit_is_given_back_and_another_worker_starts_it(site
     assert (jobs.get(job)["attempts"], jobs.get(job)["errors"]) == (1, [])
 
 
-def hanging(site: Site, jobs: Jobs) -> tuple[Worker, object]:
+def hanging(site: Site, jobs: UserJobs) -> tuple[Worker, object]:
     """A worker whose engine hangs in a step of a job."""
     gate, job = site.gate("job.0.middle"), jobs.submit("job", 3)
     worker = site.start()
@@ -119,7 +121,7 @@ def hanging(site: Site, jobs: Jobs) -> tuple[Worker, object]:
 
 @SIGNALS
 def test_a_second_signal_gives_the_job_back_at_once_although_the_engine_hangs(
-    site: Site, jobs: Jobs, number: int
+    site: Site, jobs: UserJobs, number: int
 ) -> None:
     worker, job = hanging(site, jobs)
     worker.signal(number)
@@ -130,7 +132,7 @@ def test_a_second_signal_gives_the_job_back_at_once_although_the_engine_hangs(
     assert jobs.value(WORKERS) == 0
 
 
-def test_a_third_signal_ends_a_worker_that_cannot_give_its_job_back(site: Site, jobs: Jobs) -> None:
+def test_a_third_signal_ends_a_worker_that_cannot_give_its_job_back(site: Site, jobs: UserJobs) -> None:
     worker, job = hanging(site, jobs)
     with jobs.locked("select from public.jobs where id = %s for update", job):
         worker.signal(signal.SIGTERM)
@@ -141,3 +143,14 @@ def test_a_third_signal_ends_a_worker_that_cannot_give_its_job_back(site: Site, 
         assert worker.wait(5) == 1
 
 
+def test_a_second_signal_ends_a_worker_whose_encoder_hangs(site: Site, jobs: UserJobs) -> None:
+    gate, job = site.gate("job.0.encode"), jobs.submit("job", 2)
+    worker = site.start()
+    gate.wait()
+    worker.wait_for("asset.recorded", job_id=job, index=1)
+    worker.signal(signal.SIGTERM)
+    worker.wait_for("worker.draining")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(5) == 0
+    assert (jobs.get(job)["status"], jobs.get(job)["attempts"]) == ("queued", 0)
+    assert [image["status"] for image in jobs.images(job)] == ["queued", "completed"]

@@ -3,20 +3,22 @@
 import json
 from datetime import datetime
 
-from workers import Jobs, Row, Site, Worker, check_picture
+from jobs import Row
+from user_jobs import UserJobs
+from workers import Site, Worker, check_picture
 
 SECRET = "two owls that nobody may hear of"
 INTERNAL = "An internal error stopped this job."
 
 
-def check_discreet(worker: Worker, jobs: Jobs, job) -> None:
+def check_discreet(worker: Worker, jobs: UserJobs, job) -> None:
     """No line of the log and no field of a row repeats the prompt, but for those that hold it."""
     assert SECRET not in worker.output
-    rows = [{**row, "original_prompt": "", "prompt": ""} for row in jobs.rows(job)]
+    rows = [{**row, "original_prompt": "", "prompt": ""} for row in (jobs.get(job), *jobs.images(job))]
     assert SECRET not in json.dumps(rows, default=str)
 
 
-def run_all_attempts(site: Site, jobs: Jobs, job, attempts: int) -> Worker:
+def run_all_attempts(site: Site, jobs: UserJobs, job, attempts: int) -> Worker:
     """Let every attempt but the last one be followed by the next at once; returns the worker."""
     worker = site.start()
     for attempt in range(1, attempts):
@@ -26,7 +28,7 @@ def run_all_attempts(site: Site, jobs: Jobs, job, attempts: int) -> Worker:
     return worker
 
 
-def test_a_request_that_cannot_be_fails_at_once_with_a_sentence(site: Site, jobs: Jobs) -> None:
+def test_a_request_that_cannot_be_fails_at_once_with_a_sentence(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit(SECRET, 2, steps=1000)
     worker = site.start("--once")
     assert worker.wait() == 0
@@ -40,7 +42,7 @@ def test_a_request_that_cannot_be_fails_at_once_with_a_sentence(site: Site, jobs
     check_discreet(worker, jobs, job)
 
 
-def test_what_an_engine_rejects_fails_at_once(site: Site, jobs: Jobs) -> None:
+def test_what_an_engine_rejects_fails_at_once(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit(SECRET, raises="RejectedError")
     worker = site.start("--once")
     assert worker.wait() == 0
@@ -49,7 +51,7 @@ def test_what_an_engine_rejects_fails_at_once(site: Site, jobs: Jobs) -> None:
     check_discreet(worker, jobs, job)
 
 
-def test_a_foreign_exception_is_tried_again_and_told_to_nobody(site: Site, jobs: Jobs) -> None:
+def test_a_foreign_exception_is_tried_again_and_told_to_nobody(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit(SECRET, 2, raises="ValueError")
     worker = run_all_attempts(site, jobs, job, 3)
     row = jobs.get(job)
@@ -71,14 +73,14 @@ def check_traceback(text: str) -> None:
     assert "in fail_as" in text.splitlines()[-2]
 
 
-def test_the_number_of_attempts_is_a_setting(site: Site, jobs: Jobs) -> None:
+def test_the_number_of_attempts_is_a_setting(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", raises="ValueError")
     worker = site.start("--once", max_attempts="1")
     assert worker.wait() == 0
     assert (jobs.get(job)["status"], jobs.get(job)["attempts"]) == ("failed", 1)
 
 
-def test_a_picture_that_was_not_made_is_asked_for_again_and_the_others_stay(site: Site, jobs: Jobs) -> None:
+def test_a_picture_that_was_not_made_is_asked_for_again_and_the_others_stay(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", 3, skips=[1])
     run_all_attempts(site, jobs, job, 3)
     row = jobs.get(job)
@@ -91,7 +93,7 @@ def test_a_picture_that_was_not_made_is_asked_for_again_and_the_others_stay(site
     assert [line["index"] for line in site.drawn()] == [0, 2]
 
 
-def test_an_engine_that_is_unusable_gives_its_job_back_and_ends_the_worker(site: Site, jobs: Jobs) -> None:
+def test_an_engine_that_is_unusable_gives_its_job_back_and_ends_the_worker(site: Site, jobs: UserJobs) -> None:
     waiting = [jobs.submit(name) for name in ("a", "b", "c")]
     worker = site.start(PUPPET_LOAD_RAISES="EngineUnusableError")
     assert worker.wait() == 3
@@ -103,14 +105,14 @@ def test_an_engine_that_is_unusable_gives_its_job_back_and_ends_the_worker(site:
     assert {(jobs.get(job)["status"], jobs.get(job)["attempts"]) for job in waiting} == {("completed", 1)}
 
 
-def test_an_engine_that_breaks_in_the_middle_gives_its_job_back_with_what_is_done(site: Site, jobs: Jobs) -> None:
+def test_an_engine_that_breaks_in_the_middle_gives_its_job_back_with_what_is_done(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", 2, raises="EngineUnusableError")
     worker = site.start()
     assert worker.wait() == 3
     assert (jobs.get(job)["status"], jobs.get(job)["attempts"]) == ("queued", 0)
 
 
-def test_an_engine_that_loses_its_way_with_an_iterator_does_not_stop_the_lane(site: Site, jobs: Jobs) -> None:
+def test_an_engine_that_loses_its_way_with_an_iterator_does_not_stop_the_lane(site: Site, jobs: UserJobs) -> None:
     """StopIteration cannot pass a future; asyncio would wait for ever."""
     job = jobs.submit("job")
     worker = site.start("--once", PUPPET_LOAD_RAISES="StopIteration")

@@ -1,6 +1,5 @@
 """What keeps a worker from starting: one sentence, an exit code, and no traceback."""
 
-import pytest
 from postgres import Database
 from workers import Site, Worker
 

@@ -4,12 +4,16 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from workers import Jobs, Site, Worker, check_picture, eventually
+
+from user_jobs import UserJobs
+from workers import Site, Worker, check_picture, eventually
 
 COUNT = 3
 
 
-def check_finished(site: Site, jobs: Jobs, job: UUID, *, second: Worker, drew: list[int], attempts: int = 2) -> None:
+def check_finished(
+    site: Site, jobs: UserJobs, job: UUID, *, second: Worker, drew: list[int], attempts: int = 2
+) -> None:
     """Nothing is lost, and the second worker drew only `drew`."""
     row = jobs.get(job)
     assert (row["status"], row["attempts"]) == ("completed", attempts)
@@ -22,14 +26,14 @@ def check_finished(site: Site, jobs: Jobs, job: UUID, *, second: Worker, drew: l
     assert drawn == [(index, 1000 + index) for index in drew]
 
 
-def let_another_finish(site: Site, jobs: Jobs, job: UUID, drew: list[int]) -> None:
+def let_another_finish(site: Site, jobs: UserJobs, job: UUID, drew: list[int]) -> None:
     second = site.start("--max-jobs", "1")
     assert second.wait() == 0
     second.wait_for("job.rescued", job_id=job, status="queued")
     check_finished(site, jobs, job, second=second, drew=drew)
 
 
-def stamps(site: Site, jobs: Jobs, job: UUID) -> dict[Path, tuple[int, int]]:
+def stamps(site: Site, jobs: UserJobs, job: UUID) -> dict[Path, tuple[int, int]]:
     """Which file each recorded picture is, and when it was written."""
     paths = [site.file(image["image_url"]) for image in jobs.images(job) if image["status"] == "completed"]
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
@@ -48,7 +52,7 @@ def stamps(site: Site, jobs: Jobs, job: UUID) -> dict[Path, tuple[int, int]]:
     ],
 )
 def test_a_job_is_finished_by_another_worker_when_one_dies(
-    site: Site, jobs: Jobs, point: str, recorded: list[int]
+    site: Site, jobs: UserJobs, point: str, recorded: list[int]
 ) -> None:
     gate, job = site.gate(point), jobs.submit("job", COUNT)
     first = site.start()
@@ -62,9 +66,9 @@ def test_a_job_is_finished_by_another_worker_when_one_dies(
     assert before.items() <= stamps(site, jobs, job).items()
 
 
-def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: Site, jobs: Jobs) -> None:
+def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: Site, jobs: UserJobs) -> None:
     first = site.start_idle()
-    eventually(lambda: jobs.query("select from consumer.workers where idle_since is not null"), "the worker is idle")
+    jobs.wait_for_idle()
     with jobs.locked("select from consumer.workers for update"):
         job = jobs.submit("job", COUNT)
         jobs.blocked("claim_job")
@@ -74,7 +78,7 @@ def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: 
     let_another_finish(site, jobs, job, [0, 1, 2])
 
 
-def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site, jobs: Jobs) -> None:
+def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", COUNT)
     with jobs.locked("lock table public.images in access exclusive mode"):
         first = site.start()
@@ -83,7 +87,7 @@ def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site
     let_another_finish(site, jobs, job, [0, 1, 2])
 
 
-def test_a_job_is_finished_when_its_worker_died_during_an_upload(site: Site, jobs: Jobs) -> None:
+def test_a_job_is_finished_when_its_worker_died_during_an_upload(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.1.start"), jobs.submit("job", COUNT)
     in_the_way = site.file(f"{jobs.user}/{job}/0.png")
     in_the_way.mkdir(parents=True)
@@ -97,7 +101,7 @@ def test_a_job_is_finished_when_its_worker_died_during_an_upload(site: Site, job
 
 
 @pytest.mark.parametrize("arrived", [False, True], ids=["before it could record it", "while it was being recorded"])
-def test_a_job_is_finished_when_its_worker_died_after_the_upload(site: Site, jobs: Jobs, arrived: bool) -> None:
+def test_a_job_is_finished_when_its_worker_died_after_the_upload(site: Site, jobs: UserJobs, arrived: bool) -> None:
     gate, job = site.gate("job.0.start"), jobs.submit("job", 1)
     first = site.start()
     gate.wait()
@@ -118,7 +122,7 @@ def test_a_job_is_finished_when_its_worker_died_after_the_upload(site: Site, job
     assert jobs.get(job)["attempts"] == 2
 
 
-def test_a_job_is_finished_when_its_worker_died_before_completing_it(site: Site, jobs: Jobs) -> None:
+def test_a_job_is_finished_when_its_worker_died_before_completing_it(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.end"), jobs.submit("job", COUNT)
     first = site.start()
     gate.wait()
@@ -131,7 +135,7 @@ def test_a_job_is_finished_when_its_worker_died_before_completing_it(site: Site,
     let_another_finish(site, jobs, job, [])
 
 
-def test_a_job_completed_for_a_worker_that_died_stays_as_it_is(site: Site, jobs: Jobs) -> None:
+def test_a_job_completed_for_a_worker_that_died_stays_as_it_is(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.end"), jobs.submit("job", COUNT)
     first = site.start()
     gate.wait()
@@ -144,7 +148,7 @@ def test_a_job_completed_for_a_worker_that_died_stays_as_it_is(site: Site, jobs:
     check_untouched_by_another(site, jobs, job)
 
 
-def test_a_job_whose_worker_died_after_completing_it_stays_as_it_is(site: Site, jobs: Jobs) -> None:
+def test_a_job_whose_worker_died_after_completing_it_stays_as_it_is(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", COUNT)
     first = site.start()
     first.wait_for("job.completed", job_id=job)
@@ -152,12 +156,12 @@ def test_a_job_whose_worker_died_after_completing_it_stays_as_it_is(site: Site, 
     check_untouched_by_another(site, jobs, job)
 
 
-def check_untouched_by_another(site: Site, jobs: Jobs, job: UUID) -> None:
+def check_untouched_by_another(site: Site, jobs: UserJobs, job: UUID) -> None:
     before = jobs.rows(job), stamps(site, jobs, job)
     second = site.start_idle()
     dead = "select from consumer.workers where name like %s"
     first = site.workers[0]
-    eventually(lambda: not jobs.query(dead, f"%:{first.pid}"), "the dead worker was noticed")
+    eventually(lambda: not jobs.run(dead, f"%:{first.pid}"), "the dead worker was noticed")
     assert not second.events("job.claimed")
     assert not second.events("job.rescued")
     assert (jobs.rows(job), stamps(site, jobs, job)) == before

@@ -5,18 +5,18 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from postgres import Database, relogin
 from psycopg import sql
-from workers import Jobs, Site, Worker, eventually
 
-IDLE = "select from consumer.workers where idle_since is not null"
+from postgres import Database, relogin
+from user_jobs import UserJobs
+from workers import Site, Worker
 
 
 @pytest.fixture
-def idle(site: Site, jobs: Jobs) -> Worker:
+def idle(site: Site, jobs: UserJobs) -> Worker:
     """A worker that has nothing to do, and would not look by itself for an hour."""
     worker = site.start_idle()
-    eventually(lambda: jobs.query(IDLE), "the worker is idle")
+    jobs.wait_for_idle()
     return worker
 
 
@@ -57,29 +57,29 @@ def listener(db: Database) -> Iterator[Listener]:
     listener.drop()
 
 
-def test_an_idle_worker_hears_a_job_at_once(idle: Worker, jobs: Jobs) -> None:
+def test_an_idle_worker_hears_a_job_at_once(idle: Worker, jobs: UserJobs) -> None:
     first = jobs.submit("first")
     idle.wait_for("job.completed", job_id=first)
-    eventually(lambda: jobs.query(IDLE), "the worker is idle again")
+    jobs.wait_for_idle()
     second = jobs.submit("second")
     idle.wait_for("job.completed", job_id=second)
 
 
-def test_a_job_committed_while_the_worker_went_idle_is_heard_at_once(site: Site, jobs: Jobs) -> None:
+def test_a_job_committed_while_the_worker_went_idle_is_heard_at_once(site: Site, jobs: UserJobs) -> None:
     with jobs.db.as_user(jobs.user) as frontend:
         frontend.execute(
             "insert into jobs (job_type, original_prompt, user_id) values ('puppet', 'open', %s)", (jobs.user,)
         )
         worker = site.start_idle()
-        eventually(lambda: jobs.query(IDLE), "the worker is idle")
+        jobs.wait_for_idle()
     worker.wait_for("job.completed")
 
 
 def test_a_job_runs_within_the_sweep_interval_while_the_listener_is_cut_off(
-    site: Site, jobs: Jobs, listener: Listener
+    site: Site, jobs: UserJobs, listener: Listener
 ) -> None:
     worker = site.start_idle(listen_url=listener.dsn, sweep_seconds="2")
-    eventually(lambda: jobs.query(IDLE), "the worker is idle")
+    jobs.wait_for_idle()
     listener.lock_out()
     worker.wait_for("listener.lost")
     job = jobs.submit("job")
@@ -89,10 +89,10 @@ def test_a_job_runs_within_the_sweep_interval_while_the_listener_is_cut_off(
 
 
 def test_a_job_inserted_while_the_listener_was_away_runs_when_it_is_back(
-    site: Site, jobs: Jobs, listener: Listener
+    site: Site, jobs: UserJobs, listener: Listener
 ) -> None:
     worker = site.start_idle(listen_url=listener.dsn)
-    eventually(lambda: jobs.query(IDLE), "the worker is idle")
+    jobs.wait_for_idle()
     listener.lock_out()
     worker.wait_for("listener.lost", count=2)
     job = jobs.submit("job")
@@ -103,22 +103,20 @@ def test_a_job_inserted_while_the_listener_was_away_runs_when_it_is_back(
     assert names.index("job.claimed") > max(i for i, name in enumerate(names) if name == "listener.connected")
 
 
-def test_a_listener_that_was_cut_off_hears_again(idle: Worker, jobs: Jobs) -> None:
+def test_a_listener_that_was_cut_off_hears_again(idle: Worker, jobs: UserJobs) -> None:
     jobs.terminate(
-        jobs.value(
-            "select pid from pg_stat_activity where datname = current_database() and query like 'listen %%'"
-        )
+        jobs.value("select pid from pg_stat_activity where datname = current_database() and query like 'listen %%'")
     )
     idle.wait_for("listener.connected", count=2)
     # The first may have been found because the worker looks after it has connected.
     for name in ("found", "heard"):
         job = jobs.submit(name)
         idle.wait_for("job.completed", job_id=job)
-        eventually(lambda: jobs.query(IDLE), "the worker is idle")
+        jobs.wait_for_idle()
 
 
-def test_a_delayed_job_starts_when_it_is_due_and_not_before(idle: Worker, jobs: Jobs) -> None:
-    [job] = jobs.query(
+def test_a_delayed_job_starts_when_it_is_due_and_not_before(idle: Worker, jobs: UserJobs) -> None:
+    [job] = jobs.run(
         "insert into public.jobs (user_id, job_type, original_prompt, available_at)"
         " values (%s, 'puppet', 'later', now() + interval '1 second') returning id, available_at",
         jobs.user,
@@ -127,12 +125,12 @@ def test_a_delayed_job_starts_when_it_is_due_and_not_before(idle: Worker, jobs: 
     assert jobs.get(job["id"])["started_at"] >= job["available_at"]
 
 
-def test_jobs_that_are_due_at_once_start_at_once_on_several_workers(site: Site, jobs: Jobs) -> None:
+def test_jobs_that_are_due_at_once_start_at_once_on_several_workers(site: Site, jobs: UserJobs) -> None:
     gates = [site.gate(f"{name}.0.start") for name in ("a", "b")]
     for _ in gates:
         site.start_idle()
-    eventually(lambda: len(jobs.query(IDLE)) == len(gates), "both workers are idle")
-    jobs.query(
+    jobs.wait_for_idle(2)
+    jobs.run(
         "insert into public.jobs (user_id, job_type, original_prompt, available_at)"
         " select %s, 'puppet', name, now() + interval '1 second' from unnest(array['a', 'b']) as name returning id",
         jobs.user,

@@ -4,16 +4,18 @@ import signal
 from uuid import UUID
 
 import pytest
-from workers import Jobs, Site, Worker, check_picture
+
+from user_jobs import UserJobs
+from workers import Site, Worker, check_picture
 
 
-def files(site: Site, jobs: Jobs, job: UUID) -> list[tuple[str, int, int]]:
+def files(site: Site, jobs: UserJobs, job: UUID) -> list[tuple[str, int, int]]:
     """The files in the job's folder: which ones they are, and when each was written."""
     folder = site.file(f"{jobs.user}/{job}")
     return sorted((path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.iterdir())
 
 
-def rescued_while_stopped(site: Site, jobs: Jobs, job: UUID, zombie: Worker) -> None:
+def rescued_while_stopped(site: Site, jobs: UserJobs, job: UUID, zombie: Worker) -> None:
     """Stop the worker for so long that another one takes its job and finishes it."""
     zombie.signal(signal.SIGSTOP)
     other = site.start("--max-jobs", "1")
@@ -24,7 +26,7 @@ def rescued_while_stopped(site: Site, jobs: Jobs, job: UUID, zombie: Worker) -> 
 @pytest.mark.parametrize(
     "point", ["job.1.middle", "job.0.encode", "job.end"], ids=["drawing", "encoding", "about to complete"]
 )
-def test_a_zombie_writes_nothing_and_goes_on_working(site: Site, jobs: Jobs, point: str) -> None:
+def test_a_zombie_writes_nothing_and_goes_on_working(site: Site, jobs: UserJobs, point: str) -> None:
     gate, job = site.gate(point), jobs.submit("job", 3)
     zombie = site.start()
     gate.wait()

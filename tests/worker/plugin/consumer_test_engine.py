@@ -22,6 +22,7 @@ from consumer import errors
 from consumer.engines.base import Engine, OnStep, Output
 from consumer.request import Request
 
+DIRECTORY = Path(os.environ.get("PUPPET_DIR", "."))
 SIDE = 8
 
 
@@ -34,7 +35,7 @@ def stop_at(point: str) -> None:
     """Wait here for as long as a test that listens at this point wants, or lives."""
     with socket.socket(socket.AF_UNIX) as gate:
         try:
-            gate.connect(os.path.join(os.environ["PUPPET_DIR"], point))
+            gate.connect(str(DIRECTORY / point))
         except (FileNotFoundError, ConnectionRefusedError):
             return
         gate.recv(1)
@@ -77,7 +78,7 @@ class PuppetEngine(Engine):
             on_step([index], 0, 2)
             on_step([index], 1, 2)
             stop_at(f"{name}.{index}.middle")
-            while index in request.extra.get("endless", ()) and Path(os.environ["PUPPET_DIR"], "endless").exists():
+            while index in request.extra.get("endless", ()) and (DIRECTORY / "endless").exists():
                 time.sleep(0.01)
                 on_step([index], 1, 2)
             on_step([index], 2, 2)
@@ -88,7 +89,7 @@ class PuppetEngine(Engine):
 
     def _output(self, name: str, index: int, seed: int) -> Output:
         line = json.dumps({"pid": os.getpid(), "job": name, "index": index, "seed": seed}) + "\n"
-        with Path(os.environ["PUPPET_DIR"], "drawn").open("a") as drawn:
+        with (DIRECTORY / "drawn").open("a") as drawn:
             drawn.write(line)
         pixels = picture(seed).view(SlowPixels)
         pixels.point = f"{name}.{index}.encode"
