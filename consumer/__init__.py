@@ -4,19 +4,26 @@ The map of the house, from the top down; imports go down only.
 
     cli/        one file per command: parse, call a room below, print
     worker      THE LOOP: listener, claims, heartbeat, rescuer; signals and drain
+    intake      where the next job comes from: a claim, after a hint or a sweep
     process     ONE JOB, top to bottom
     listen      LISTEN, reconnect; wake-ups are hints
     lease       who holds a job, since when it is trusted, why it must stop
+    rescue      finding dead workers by their heartbeats
+    lane        one thread to the GPU, one job at a time
+    progress    how far a job is, shown at most once a second
     delivery    encode -> thumbnail -> upload -> record, beside the GPU
     queue       claim, complete, retry, fail, release, rescue: one method per file in sql/queries
     assets      the image and video rows of a job
     engines/    what makes the pixels: sketch, sdxl, and yours
     storage/    where the bytes go: local now, a bucket on Supabase
     database    connections; refuses a schema that is too old
+    migrate     the schema of this version, by Alembic; only `consumer migrate` comes here
+    client      what a frontend does, for the commands submit and demo
+    embedded    a private Postgres from a wheel (its files: cluster), dressed as a Supabase database
     encode      pixels -> PNG, WebP, MP4 bytes; made once
-    request     a jobs row -> a validated Request, or Rejected with a sentence
+    request     a jobs row -> a validated Request, or Rejected with a sentence (fields, sizes, limits help)
     errors      what can go wrong, and the one table that decides what follows
-    job, job_types, backoff, settings, events, statements: the nouns and small rules
+    job, job_types, backoff, settings, events, statements, child, interruption: the nouns and small rules
 """
 
 __version__ = "0.1.0.dev0"

@@ -1,21 +1,37 @@
 """A process of ours that never outlives us: it is stopped, and on Linux it dies with us, however we die."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Becomes the command. The parent may have died before the wish to die with it was known.
+# Becomes the command. A change of user clears the wish to die with the parent, so the wish comes after it; and the
+# parent may have died before that.
 _LAUNCHER = """
-import ctypes, os, signal, sys
+import ctypes, os, sys
+parent, wish, uid, gid = map(int, sys.argv[1:5])
+libc = ctypes.CDLL(None)
+if uid != os.getuid():
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
 if sys.platform == "linux":
     PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
+    libc.prctl(PR_SET_PDEATHSIG, wish)
+if os.getppid() == parent:
+    os.execv(sys.argv[5], sys.argv[5:])
 """
+
+
+def dying_with_us(command: Sequence[str], wish: signal.Signals, account: tuple[int, int] | None = None) -> list[str]:
+    """The command line of a child that runs `command` and, on Linux, gets the signal `wish` when this process dies.
+
+    It runs as `account`, a user id and a group id, where that is given."""
+    uid, gid = account or (os.getuid(), os.getgid())
+    return [sys.executable, "-ISc", _LAUNCHER, *map(str, (os.getpid(), int(wish), uid, gid)), *command]
 
 
 @contextmanager
@@ -27,7 +43,7 @@ def running(
     Linux ends it when the calling thread ends, so call this from one that lasts."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), *command],
+            dying_with_us(command, signal.SIGKILL),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

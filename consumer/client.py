@@ -58,6 +58,11 @@ class JobView:
         """Nothing will happen to it by itself any more."""
         return self.status not in (Status.queued, Status.processing)
 
+    @property
+    def outcome(self) -> str:
+        """How it stands, and the reason where there is one: the end of a sentence."""
+        return f"{self.status}: {self.error_message}" if self.error_message else f"{self.status}."
+
 
 class Client:
     """One user on one connection; its role must be allowed to become `authenticated`, as `authenticator` is."""

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,27 +20,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from consumer import cluster, statements
+from consumer import child, cluster, statements
 from consumer.errors import DatabaseRefusedError
 
 SETTINGS = {"wal_level": "logical", "max_connections": "100", "shared_buffers": "128MB", "timezone": "UTC"}
-
-# Becomes Postgres. A change of user clears the wish to die with the parent, so the wish comes after it; and
-# the parent may have died before that.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-parent, uid, gid = map(int, sys.argv[1:4])
-libc = ctypes.CDLL(None)
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
-if sys.platform == "linux":
-    PR_SET_PDEATHSIG = 1
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
-if os.getppid() == parent:
-    os.execv(sys.argv[4], sys.argv[4:])
-"""
 
 
 @contextmanager
@@ -161,12 +143,11 @@ class Server:
         }
         options = [f"--{name}={value}" for name, value in {**where, **self._settings}.items()]
         postgres = [str(self._runnable / "bin" / "postgres"), "-D", str(self.directory / "data"), *options]
-        uid, gid = self._account or (os.getuid(), os.getgid())
         # Every process of the server holds the end for writing: the other one says when all of them are gone.
         self._alive, held = os.pipe()
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-ISc", _LAUNCHER, str(os.getpid()), str(uid), str(gid), *postgres],
+                child.dying_with_us(postgres, signal.SIGQUIT, self._account),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

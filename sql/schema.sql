@@ -276,7 +276,6 @@ begin
   if jsonb_typeof(new.metadata) <> 'object' then
     raise exception 'metadata must be a JSON object.' using errcode = '22023';
   end if;
-  perform consumer.asset_count(new.metadata, kind);
   new.engine := kind.engine;
   new.start_tag := clock_timestamp();
   new.queue_at := case
@@ -466,7 +465,7 @@ CREATE TABLE consumer.created (
     at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-COMMENT ON TABLE consumer.created IS 'What the migrations created, and so may drop: a table, or a column as table.column.';
+COMMENT ON TABLE consumer.created IS 'What the migrations created, and so may drop: tables, columns as table.column, functions, publications.';
 
 CREATE TABLE consumer.workers (
     id uuid NOT NULL,

@@ -48,11 +48,11 @@ class UserJobs(Jobs):
     def wait_for_beats(self, count: int) -> None:
         """Wait for so many more heartbeats of the one worker that lives."""
         before = self.value("select beats from consumer.workers")
-        eventually(lambda: self.run("select from consumer.workers where beats >= %s", before + count), "it beats")
+        eventually(lambda: self.run("select id from consumer.workers where beats >= %s", before + count), "it beats")
 
     def wait_for_idle(self, count: int = 1) -> None:
         """Wait until so many workers ask for notifications."""
-        asking = "select from consumer.workers where idle_since is not null"
+        asking = "select id from consumer.workers where idle_since is not null"
         eventually(lambda: len(self.run(asking)) == count, f"{count} workers are idle")
 
     @contextmanager

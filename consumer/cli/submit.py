@@ -128,5 +128,5 @@ def _wait(user: client.Client, job_id: UUID, *, as_json: bool) -> int:
         print_json(summary(job))
     if job.status == Status.completed:
         return 0
-    print(f"The job {job_id} is {job.status}: {job.error_message or 'without a reason'}", file=sys.stderr)
+    print(f"The job {job_id} is {job.outcome}", file=sys.stderr)
     return 1

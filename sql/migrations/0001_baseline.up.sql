@@ -21,7 +21,7 @@ create table if not exists consumer.created (
 
 alter table consumer.created enable row level security;
 
-comment on table consumer.created is 'What the migrations created, and so may drop: a table, or a column as table.column.';
+comment on table consumer.created is 'What the migrations created, and so may drop: tables, columns as table.column, functions, publications.';
 
 create or replace function consumer.add_column(relation text, name text, definition text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -106,7 +106,6 @@ begin
   if jsonb_typeof(new.metadata) <> 'object' then
     raise exception 'metadata must be a JSON object.' using errcode = '22023';
   end if;
-  perform consumer.asset_count(new.metadata, kind);
   new.engine := kind.engine;
   new.start_tag := clock_timestamp();
   new.queue_at := case

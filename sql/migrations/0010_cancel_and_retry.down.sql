@@ -9,3 +9,5 @@ drop function if exists public.retry_job(uuid);
 drop function if exists public.cancel_job(uuid);
 
 drop function if exists consumer.lock_own_job(uuid);
+
+delete from consumer.created where object in ('public.cancel_job(uuid)', 'public.retry_job(uuid)');

@@ -1,5 +1,6 @@
 -- What:  cancel_job(job_id) and retry_job(job_id), which a frontend calls by rpc for its own jobs. Each returns the
 --        job's status afterwards, and changes nothing where there is nothing to cancel or to retry.
+--        A function of the application that has one of these names is not replaced: this revision refuses.
 -- Why:   users may not write to jobs, and a cancel must reach a running worker.
 -- Locks: none on tables.
 -- Undo:  0010_cancel_and_retry.down.sql.
@@ -7,6 +8,23 @@
 set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
+
+insert into consumer.created (object)
+select name from unnest(array['public.cancel_job(uuid)', 'public.retry_job(uuid)']) as name
+where to_regprocedure(name) is null
+on conflict do nothing;
+
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['public.cancel_job(uuid)', 'public.retry_job(uuid)'] loop
+    if not exists (select from consumer.created where object = name) then
+      raise exception 'There is already a function %, and it is not ours; rename it first.', name;
+    end if;
+  end loop;
+end
+$$;
 
 create or replace function consumer.lock_own_job(wanted uuid) returns public.jobs
 language plpgsql set search_path = pg_catalog, pg_temp as $$

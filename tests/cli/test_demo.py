@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from demos import Living, Start, check_files, in_a_picture
@@ -32,6 +33,21 @@ def test_two_run_side_by_side(demo: Start) -> None:
         check_files(each, [(1024, 1024)] * 3)
 
 
+def test_a_job_that_is_not_completed_is_told_and_the_others_are_shown(demo: Start) -> None:
+    shown = demo("--jobs", "2", CONSUMER_SKETCH_SECONDS="0.3")
+    in_a_picture(shown)
+    [worker] = [process for process in shown.descendants() if "run" in process.cmdline()]
+    with psycopg.connect(worker.environ()["DATABASE_URL"], autocommit=True) as operator:
+        last = "select id, public.cancel_job(id) from public.jobs where status = 'queued'"
+        [[job_id, status]] = operator.execute(last).fetchall()
+    assert status == "cancelled"
+    code, said = shown.end()
+    assert (code, said) == (1, f"The job {job_id} is cancelled.\nThe worker's log is {shown.directory}/worker.log\n")
+    assert sum(f"{str(job_id)[:8]}" in line and "cancelled" in line for line in shown.lines) == 2
+    assert "3 pictures of 2 jobs" in "\n".join(shown.lines)
+    assert (shown.directory / "index.html").read_text().count('<li class="cancelled">') == 2
+
+
 def test_what_an_earlier_demo_made_is_replaced_and_nothing_else(demo: Start) -> None:
     first = demo("--jobs", "1", CONSUMER_SKETCH_SECONDS="0")
     assert first.end()[0] == 0
@@ -46,10 +62,8 @@ def test_what_an_earlier_demo_made_is_replaced_and_nothing_else(demo: Start) -> 
 def test_a_storage_that_no_demo_made_is_left_alone(demo: Start, tmp_path: Path) -> None:
     (tmp_path / "storage").mkdir()
     (tmp_path / "storage" / "picture.png").touch()
-    assert demo(directory=".").end() == (
-        2,
-        ". has a storage that no demo made: choose another folder with --directory.\n",
-    )
+    code, said = demo(directory=".").end()
+    assert (code, said) == (2, f"{tmp_path} has a storage that no demo made: choose another folder with --directory.\n")
     assert (tmp_path / "storage" / "picture.png").exists()
 
 
@@ -58,6 +72,12 @@ def test_a_folder_in_use_is_left_to_its_demo(demo: Start) -> None:
     in_a_picture(first)
     assert demo().end() == (2, "Another demo is at work in demo: choose another folder with --directory.\n")
     assert first.end() == (0, "")
+
+
+def test_a_folder_that_cannot_be_used_is_told(demo: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert demo(directory="file").end() == (2, "file cannot be used for the demo: File exists.\n")
+    assert demo(directory="file/demo").end() == (2, "file/demo cannot be used for the demo: Not a directory.\n")
 
 
 @pytest.mark.parametrize("jobs", ["0", "101"])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from consumer import encode
-from consumer.gallery import GAP, MARGIN, WIDTH, Picture, contact_sheet, in_rows, page, row_height
+from consumer.cli.demo.gallery import GAP, MARGIN, WIDTH, Picture, contact_sheet, in_rows, page, row_height
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
 

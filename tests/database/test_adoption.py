@@ -1,5 +1,6 @@
 """A database that has the platform's tables, and rows in them: we move in and out, and nothing of it is lost."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from consumer import job_types, migrate
+from consumer.database import Database as Pool
+from consumer.errors import DatabaseRefusedError
 from consumer.job import Medium
 from jobs import Hands, Jobs
 from postgres import Database, Databases
@@ -48,6 +51,14 @@ def jobs(db: Database) -> Jobs:
     jobs = Jobs(db)
     jobs.user = jobs.value("select id from public.profiles")
     return jobs
+
+
+@pytest.fixture
+def worker(db: Database, runner: asyncio.Runner) -> Iterator[Hands]:
+    pool = Pool(db.dsn)
+    runner.run(pool.open())
+    yield Hands(runner, pool)
+    runner.run(pool.close())
 
 
 def contents(db: Database, columns: dict[str, str]) -> dict[str, list[Any]]:
@@ -109,6 +120,20 @@ def test_the_platforms_own_rules_stay_as_they_were(before: Database, kind: str) 
         migrate.upgrade(before.dsn)
         assert own
         assert sorted(map(str, connection.execute(OWN_RULES[kind].encode()))) == own
+
+
+@pytest.mark.parametrize("function", ["cancel_job", "retry_job"])
+def test_a_function_of_the_application_is_not_replaced(before: Database, function: str) -> None:
+    with before.connect() as connection:
+        body = "select ''their own''::text"
+        connection.execute(f"create function public.{function}(uuid) returns text language sql as '{body}'".encode())
+        with pytest.raises(DatabaseRefusedError) as caught:
+            migrate.upgrade(before.dsn)
+        assert str(caught.value) == (
+            f"There is already a function public.{function}(uuid), and it is not ours; rename it first."
+        )
+        migrate.downgrade(before.dsn, "base")
+        assert connection.execute(f"select public.{function}(gen_random_uuid())".encode()).fetchone() == ("their own",)
 
 
 def test_jobs_that_were_queued_before_are_not_put_in_line(jobs: Jobs, worker: Hands) -> None:

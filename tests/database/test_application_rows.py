@@ -1,5 +1,6 @@
 """The application's own rows win over ours, whenever they come, and keep what ours already held."""
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -58,14 +59,21 @@ def assert_finished(jobs: Jobs, job_id: UUID, expected: list[Key]) -> None:
         assert (row["title"], row["managed"]) == ("mine", False)
 
 
-@pytest.fixture(params=["on delete set null", "on delete cascade"])
-def rule(request: pytest.FixtureRequest, jobs: Jobs) -> str:
-    """What deleting a picture does to its job: nothing on a new database, and the worst on the platform's."""
-    jobs.run(
-        "alter table public.jobs drop constraint jobs_image_id_fkey, add constraint jobs_image_id_fkey"
-        f" foreign key (image_id) references public.images (id) {request.param}"
-    )
-    return request.param
+def link(jobs: Jobs, rule: str) -> None:
+    """Decide what deleting a result does to its job."""
+    for medium in ("image", "video"):
+        jobs.run(
+            f"alter table public.jobs drop constraint jobs_{medium}_id_fkey, add constraint jobs_{medium}_id_fkey"
+            f" foreign key ({medium}_id) references public.{medium}s (id) on delete {rule}"
+        )
+
+
+@pytest.fixture(params=["set null", "cascade"])
+def rule(request: pytest.FixtureRequest, jobs: Jobs) -> Iterator[str]:
+    """What deleting a result does to its job: nothing on a new database, and the worst on the platform's."""
+    link(jobs, request.param)
+    yield request.param
+    link(jobs, "set null")
 
 
 # The job first, then its rows.
@@ -146,11 +154,7 @@ def test_what_the_application_wrote_stays_and_what_ours_held_is_added(jobs: Jobs
     assert (row["metadata"]["album"], row["metadata"]["width"]) == ("summer", 512)
 
 
-def test_a_video_of_the_application_replaces_ours_and_keeps_what_it_held(jobs: Jobs, worker: Hands) -> None:
-    jobs.run(
-        "alter table public.jobs drop constraint jobs_video_id_fkey, add constraint jobs_video_id_fkey"
-        " foreign key (video_id) references public.videos (id) on delete cascade"
-    )
+def test_a_video_of_the_application_replaces_ours_and_keeps_what_it_held(jobs: Jobs, worker: Hands, rule: str) -> None:
     job_id = jobs.add("video_fast")
     job = worker.take("video_fast", engines=("wan",))
     worker.record(job, 0, Medium.video, duration_seconds=5.06)

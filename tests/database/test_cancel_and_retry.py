@@ -243,3 +243,4 @@ def test_a_row_that_the_application_left_without_a_status_is_cancelled_too(scene
     scene.jobs.run("update public.videos set status = null where job_id = %s", job_id)
     scene.call("cancel_job", job_id)
     assert scene.statuses(job_id) == ("cancelled", ["cancelled"])
+    scene.jobs.run("alter table public.videos alter column status set not null")

@@ -149,13 +149,13 @@ def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, st
     job = jobs.add(count=3)
     before = jobs.rows(job)
     with pytest.raises(DatabaseRefusedError) as caught:
-        migrate.downgrade(db.dsn, "base")
+        migrate.downgrade(own_db.dsn, "base")
     assert str(caught.value) == (
         "The table public.jobs holds rows; move or delete them before going below revision 0005."
     )
-    assert state(db) == stages["0005"].state_after
-    migrate.upgrade(db.dsn)
-    assert state(db) == stages[statements.HEAD].state_after
+    assert state(own_db) == stages["0005"].state_after
+    migrate.upgrade(own_db.dsn)
+    assert state(own_db) == stages[statements.HEAD].state_after
     assert jobs.rows(job) == before
 
 

@@ -1,6 +1,5 @@
 """What a user may not send: refused in one sentence, and nothing is inserted."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,29 +7,9 @@ import psycopg
 import pytest
 
 from jobs import Jobs, adapted
-from postgres import Database, Databases
+from postgres import Database
 
 NOW = "2026-01-01T00:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def db(databases: Databases) -> Iterator[Database]:
-    """One database for all of these tests: nearly all of them leave it as it was."""
-    with databases.clone(databases.migrated) as db:
-        yield db
-
-
-@pytest.fixture(scope="module")
-def rows(db: Database) -> Jobs:
-    return Jobs(db)
-
-
-@pytest.fixture
-def jobs(rows: Jobs) -> Jobs:
-    """No rows, and a user."""
-    for table in ("jobs", "images", "videos"):
-        rows.run(f"delete from public.{table}")
-    return rows
 
 
 def send(db: Database, user: UUID, **columns: Any) -> UUID:

@@ -65,3 +65,16 @@ def test_a_job_cancelled_while_its_upload_is_tried_again_stores_nothing_more(sit
     assert statuses(jobs, job) == ["cancelled", "cancelled"]
     check_unharmed(site, jobs, worker)
     assert list(in_the_way.parent.iterdir()) == []
+
+
+def test_a_job_cancelled_while_its_engine_fails_is_not_tried_again(site: Site, jobs: UserJobs) -> None:
+    gate, job = site.gate("job.0.middle"), jobs.submit("job", raises="ValueError")
+    # Nothing tells the worker, unless a heartbeat comes first.
+    worker = site.start(listen_url=NOWHERE, sweep_seconds="0.5")
+    gate.wait()
+    assert jobs.cancel(job) == "cancelled"
+    gate.release()
+    eventually(lambda: worker.events("job.lost") or worker.events("job.cancelled"), "the worker lets go")
+    assert not worker.events("job.retry")
+    assert (jobs.get(job)["status"], jobs.get(job)["errors"]) == ("cancelled", [])
+    check_unharmed(site, jobs, worker)

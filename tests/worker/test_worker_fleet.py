@@ -17,7 +17,7 @@ def test_four_workers_drain_300_jobs_and_record_each_picture_exactly_once(site: 
         " from generate_series(1, %s) as n",
         (IMAGES, jobs.user, JOBS),
     )
-    unfinished = "select from public.jobs where status in ('queued', 'processing') limit 1"
+    unfinished = "select id from public.jobs where status in ('queued', 'processing') limit 1"
     eventually(lambda: not jobs.run(unfinished), "every job has ended", 90)
     for worker in workers:
         worker.signal(signal.SIGTERM)

@@ -159,7 +159,7 @@ def test_a_job_whose_worker_died_after_completing_it_stays_as_it_is(site: Site, 
 def check_untouched_by_another(site: Site, jobs: UserJobs, job: UUID) -> None:
     before = jobs.rows(job), stamps(site, jobs, job)
     second = site.start_idle()
-    dead = "select from consumer.workers where name like %s"
+    dead = "select id from consumer.workers where name like %s"
     first = site.workers[0]
     eventually(lambda: not jobs.run(dead, f"%:{first.pid}"), "the dead worker was noticed")
     assert not second.events("job.claimed")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from consumer.errors import UsageError
 
@@ -49,20 +50,31 @@ class Folder:
 def taken(directory: Path) -> Iterator[Folder]:
     """The folder, made or emptied of an earlier demo, and nobody else's meanwhile. Raises UsageError."""
     folder = Folder(directory.absolute())
-    mark = folder.path / MARK
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        if not mark.exists() and (found := [path.name for path in folder.own if path.exists()]):
-            raise UsageError(f"{directory} has a {found[0]} that no demo made: choose another folder with --directory.")
-        with mark.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in folder.own:
-                _remove(path)
-            yield folder
+        lock = _lock(folder)
     except BlockingIOError:
         raise UsageError(f"Another demo is at work in {directory}: choose another folder with --directory.") from None
     except OSError as error:
         raise UsageError(f"{directory} cannot be used for the demo: {error.strerror}.") from None
+    with lock:
+        yield folder
+
+
+def _lock(folder: Folder) -> IO[str]:
+    """Take the folder and empty it; returns the open file that holds the lock."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    mark = folder.path / MARK
+    if not mark.exists() and (found := [path.name for path in folder.own if path.exists()]):
+        raise UsageError(f"{folder.path} has a {found[0]} that no demo made: choose another folder with --directory.")
+    lock = mark.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in folder.own:
+            _remove(path)
+    except OSError:
+        lock.close()
+        raise
+    return lock
 
 
 def _remove(path: Path) -> None:

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from consumer.cli.bars import title
-from consumer.cli.demo_folder import Folder
+from consumer.cli.demo.folder import Folder
+from consumer.cli.demo.gallery import Picture, contact_sheet, page
 from consumer.cli.terminal import coloured, size, table
 from consumer.client import AssetView, JobView
-from consumer.gallery import Picture, contact_sheet, page
 from consumer.job import Medium, Status
 from consumer.storage.local import LocalStorage
 
@@ -60,8 +60,7 @@ def verdict(out: Console, jobs: Sequence[JobView], folder: Folder) -> int:
     if failures:
         sys.stdout.flush()
         for job in failures:
-            reason = job.error_message or "without a reason"
-            print(f"The job {job.id} ({job.job_type}) is {job.status}: {reason}", file=sys.stderr)
+            print(f"The job {job.id} is {job.outcome}", file=sys.stderr)
         print(f"The worker's log is {folder.log}", file=sys.stderr)
         return 1
     out.print(

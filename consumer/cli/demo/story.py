@@ -1,6 +1,7 @@
 """The demo, from an empty folder to a gallery."""
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from rich.markup import escape
 
 from consumer import child, embedded, engines, job_types, migrate
 from consumer.cli.bars import Bars
-from consumer.cli.demo_folder import Folder, taken
-from consumer.cli.demo_jobs import USERS, Wish, wishes
-from consumer.cli.demo_report import BUCKET, report
+from consumer.cli.demo.folder import Folder, taken
+from consumer.cli.demo.report import BUCKET, report
+from consumer.cli.demo.wishes import USERS, Wish, wishes
 from consumer.cli.terminal import console
 from consumer.client import Client, JobView, follow
 from consumer.database import connect
@@ -26,7 +27,7 @@ from consumer.interruption import Interruption
 from consumer.statements import HEAD, query
 
 PATIENCE = 120.0
-"""Seconds without any change after which the demo gives up."""
+"""Seconds without any change after which the demo gives up; a real model may have to be downloaded first."""
 
 KEPT = ("CONSUMER_SKETCH_SECONDS", "CONSUMER_MODEL_SDXL", "CONSUMER_DEVICE")
 """Settings that the demo takes from its environment; all others it makes itself."""
@@ -59,8 +60,9 @@ def demo(args: argparse.Namespace, interruption: Interruption) -> int:
         random_weights = args.engine == "sdxl" and environment["CONSUMER_MODEL_SDXL"] == "tiny"
         wanted = wishes(args.jobs, args.engine, small=random_weights)
         submitted = submit(sign_up(stack, server), wanted)
-        say(out, f"{len(USERS)} users have inserted {len(wanted)} rows into `jobs`, as a browser would\n", started)
-        jobs = watch(out, submitted, worker, folder, interruption)
+        say(out, f"rows inserted into `jobs` as a browser would, with a user's claims: {len(wanted)}\n", started)
+        patience = PATIENCE if random_weights or args.engine == "sketch" else math.inf
+        jobs = watch(out, submitted, worker, folder, interruption, patience)
         return report(out, jobs, folder, f"the engine {args.engine}", RANDOM if random_weights else "", started)
 
 
@@ -118,6 +120,7 @@ def watch(
     worker: subprocess.Popen[bytes],
     folder: Folder,
     interruption: Interruption,
+    patience: float,
 ) -> list[JobView]:
     """Show the progress until all jobs have ended; raises ConsumerError when they never will."""
     jobs: list[JobView] = []
@@ -132,8 +135,8 @@ def watch(
                 break
             if (code := worker.poll()) is not None:
                 raise ConsumerError(f"The worker ended too early, with exit code {code}. {log_of(folder)}")
-            if time.monotonic() - changed > PATIENCE:
-                raise ConsumerError(f"Nothing has happened for {PATIENCE:.0f} seconds. {log_of(folder)}")
+            if time.monotonic() - changed > patience:
+                raise ConsumerError(f"Nothing has happened for {patience:.0f} seconds. {log_of(folder)}")
     return jobs
 
 

@@ -24,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
     """Show it: 0 when every job was completed, 1 when not, 128 + the signal that stopped it."""
     interruption = Interruption()
     try:
-        from consumer.cli import demo_story  # noqa: PLC0415 it takes half a second, and Ctrl-C is in good hands now
+        from consumer.cli.demo.story import demo  # noqa: PLC0415 it takes half a second, and Ctrl-C is in good hands now
 
-        return demo_story.demo(args, interruption)
+        return demo(args, interruption)
     except (KeyboardInterrupt, ConsumerError):
         # Ctrl-C goes to the whole group: initdb, which was helping us, may have failed of it.
         if interruption.signal is None:

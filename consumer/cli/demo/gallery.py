@@ -9,9 +9,7 @@ from urllib.parse import quote
 
 from PIL import Image, ImageDraw, ImageFont
 
-from consumer.statements import PACKAGE
-
-PAGE = PACKAGE / "gallery.html"
+PAGE = Path(__file__).with_name("gallery.html")
 
 WIDTH, TALLEST, LOWEST, GAP, MARGIN, CAPTION = 1440, 450, 300, 20, 32, 72
 """Of the contact sheet, in pixels: its width, the height of a row's pictures, and what lies between and around."""
