@@ -44,23 +44,25 @@ class Assets:
 
     async def record(self, job: Job, medium: Medium, result: Result) -> bool:
         """Make a result visible; False when its row is gone or has a result. Raises LeaseLostError."""
-        [row] = await self.database.surely(
-            f"record_{medium}",
-            {
-                "job_id": job.id,
-                "claim_id": job.claim_id,
-                "index": result.index,
-                "seed": result.seed,
-                "url": result.url,
-                "thumbnail_url": result.thumbnail_url,
-                "format": result.format,
-                "file_size": result.file_size,
-                "metadata": Jsonb(result.metadata),
-            },
-        )
-        if not row["held"]:
-            raise LeaseLostError("The job is no longer held by this worker.")
-        return bool(row["recorded"])
+        parameters = {
+            "job_id": job.id,
+            "claim_id": job.claim_id,
+            "index": result.index,
+            "seed": result.seed,
+            "url": result.url,
+            "thumbnail_url": result.thumbnail_url,
+            "format": result.format,
+            "file_size": result.file_size,
+            "metadata": Jsonb(result.metadata),
+        }
+        # Twice, because an application's row that replaced ours while the first one waited was not yet visible to it.
+        for _ in range(2):
+            [row] = await self.database.surely(f"record_{medium}", parameters)
+            if not row["held"]:
+                raise LeaseLostError("The job is no longer held by this worker.")
+            if row["recorded"]:
+                return True
+        return False
 
     async def progress(self, job: Job, percent: int, steps: Mapping[int, int]) -> None:
         """Show how far the job (`percent`) and its assets ({index: percent}) are; nothing once it is not ours."""

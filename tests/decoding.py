@@ -30,7 +30,7 @@ def completions(changes: Iterable[Change]) -> list[tuple[str | None, str | None]
     for change in changes:
         row = change.row
         if change.table == "images":
-            if change.kind == "update" and row["status"] == "completed" and status[row["id"]] != "completed":
+            if change.kind == "update" and row["status"] == "completed" and status.get(row["id"]) != "completed":
                 completed.append((row["job_id"], row["image_index"]))
             status[row["id"]] = row.get("status")
     return completed

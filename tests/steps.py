@@ -33,7 +33,7 @@ WRITES = ["record", "progress", "complete", "retry", "fail", "release"]
 async def late_write(hands: Hands, write: str, job: Job) -> bool:
     """Write as a worker does that does not know yet whether it still holds the job; returns whether it was told so.
 
-    The record is of index 1 and the complete of a single asset, so that both can be due for the same job.
+    The record is of index 1.
     """
     match write:
         case "record":
@@ -46,7 +46,7 @@ async def late_write(hands: Hands, write: str, job: Job) -> bool:
             await hands.assets.progress(job, 90, {1: 90})
             return False
         case "complete":
-            return await hands.queue.complete_job(job, 1) != (False, False)
+            return await hands.queue.complete_job(job, 2) != (False, False)
         case "retry":
             return await hands.queue.retry_job(job, 0, ERROR)
         case "fail":

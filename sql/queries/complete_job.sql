@@ -12,12 +12,12 @@ rows as (
   select i.id, 'image' as type, i.image_index, i.status, i.image_url as url, i.thumbnail_url, i.metadata
   from held
   join public.images i on i.job_id = held.id
-  where held.medium is distinct from 'video' and i.image_index between 0 and %(count)s::integer - 1
+  where held.medium is distinct from 'video' and (i.managed or i.image_index between 0 and %(count)s::integer - 1)
   union all
   select v.id, 'video', v.image_index, v.status, v.video_url, v.thumbnail_url, v.metadata
   from held
   join public.videos v on v.job_id = held.id
-  where held.medium is distinct from 'image' and v.image_index between 0 and %(count)s::integer - 1
+  where held.medium is distinct from 'image' and (v.managed or v.image_index between 0 and %(count)s::integer - 1)
 ),
 assets as (
   select

@@ -2,7 +2,7 @@
 select v.image_index
 from public.videos v
 where v.job_id = %(job_id)s::uuid and v.status is distinct from 'completed'
-  and (v.image_index between 0 and %(count)s::integer - 1 or v.image_index is null)
+  and (v.managed or v.image_index between 0 and %(count)s::integer - 1 or v.image_index is null)
 union all
 select null
 from public.jobs j

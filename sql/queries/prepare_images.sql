@@ -12,7 +12,7 @@ loose as (
   select i.id, row_number() over (order by i.created_at, i.id) as turn
   from job
   join public.images i on i.job_id = job.id
-  where i.image_index is null and not i.managed and i.status is distinct from 'completed'
+  where i.image_index is null and not i.managed and i.user_id = job.user_id and i.status is distinct from 'completed'
 ),
 free as (
   select p.place, row_number() over (order by p.place) as turn

@@ -10,8 +10,8 @@ places as (
 loose as (
   select v.id, row_number() over (order by v.created_at, v.id) as turn
   from job
-  join public.videos v on v.job_id = job.id or (v.id = job.video_id and v.job_id is null and v.user_id = job.user_id)
-  where v.image_index is null and not v.managed and v.status is distinct from 'completed'
+  join public.videos v on v.job_id = job.id or (v.id = job.video_id and v.job_id is null)
+  where v.image_index is null and not v.managed and v.user_id = job.user_id and v.status is distinct from 'completed'
 ),
 free as (
   select p.place, row_number() over (order by p.place) as turn

@@ -20,10 +20,19 @@ def test_what_is_pending_are_the_rows_without_a_result(jobs, worker):
     assert pending(worker, job, count=4) == [0, 1, 3]
 
 
-def test_rows_beyond_the_count_of_the_request_are_not_pending(jobs, worker):
-    job_id = jobs.add(count=4)
-    jobs.run("update public.images set image_index = -1 where job_id = %s and image_index = 3", job_id)
-    assert pending(worker, worker.take(), count=2) == [0, 1]
+def test_every_row_of_ours_is_pending_however_many_the_job_type_makes_by_now(jobs, worker):
+    jobs.add(count=3)
+    assert pending(worker, worker.take(), count=2) == [0, 1, 2]
+
+
+def test_an_applications_row_beyond_the_count_is_not_pending(jobs, worker):
+    job_id = jobs.add(count=2)
+    jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "image_index": 5})
+    job = worker.take()
+    assert pending(worker, job, count=2) == [0, 1]
+    for index in (0, 1):
+        worker.record(job, index)
+    assert worker.complete(job, 2) == (True, True)
 
 
 def test_a_row_that_its_owner_deleted_is_not_made_again(jobs, worker):

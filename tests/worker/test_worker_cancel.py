@@ -78,3 +78,14 @@ def test_a_job_cancelled_while_its_engine_fails_is_not_tried_again(site: Site, j
     assert not worker.events("job.retry")
     assert (jobs.get(job)["status"], jobs.get(job)["errors"]) == ("cancelled", [])
     check_unharmed(site, jobs, worker)
+
+
+def test_a_job_whose_row_was_deleted_in_the_middle_is_given_up(site: Site, jobs: UserJobs) -> None:
+    site.endless.touch()
+    gate, job = site.gate("job.0.start"), jobs.submit("job", endless=[0])
+    worker = site.start()
+    gate.wait()
+    gate.release()
+    jobs.run("delete from public.jobs where id = %s", job)
+    worker.wait_for("job.lost", job_id=job)
+    check_unharmed(site, jobs, worker)

@@ -29,8 +29,7 @@ def test_no_server_is_told_without_the_password(site: Site) -> None:
 
 
 def test_a_wrong_password_is_told_without_the_password(site: Site) -> None:
-    url = site.dsn.replace("postgres:", "postgres:hunter2", 1) if "postgres:" in site.dsn else ""
-    worker = site.start(DATABASE_URL=url)
+    worker = site.start(DATABASE_URL=site.dsn.replace("://postgres:", "://postgres:hunter2"))
     check_refused(worker, 5, "password authentication failed", "Check DATABASE_URL")
     assert "hunter2" not in worker.output
 
