@@ -217,7 +217,7 @@ begin
   if owner is distinct from new.user_id and consumer.api_role() then
     raise exception 'job_id must name a job of your own.' using errcode = '42501';
   end if;
-  if new.image_index is null then
+  if new.image_index is null or new.image_index < 0 then
     return new;
   end if;
   execute format(
@@ -576,9 +576,9 @@ CREATE TRIGGER consumer_make_room BEFORE INSERT OR UPDATE OF job_id, image_index
 
 CREATE TRIGGER consumer_put_in_line BEFORE INSERT ON public.jobs FOR EACH ROW EXECUTE FUNCTION consumer.put_in_line();
 
-CREATE TRIGGER consumer_replace_ours AFTER INSERT OR UPDATE OF job_id, image_index ON public.images FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (new.image_index IS NOT NULL) AND (NOT new.managed))) EXECUTE FUNCTION consumer.replace_ours();
+CREATE TRIGGER consumer_replace_ours AFTER INSERT OR UPDATE OF job_id, image_index ON public.images FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (new.image_index >= 0) AND (NOT new.managed))) EXECUTE FUNCTION consumer.replace_ours();
 
-CREATE TRIGGER consumer_replace_ours AFTER INSERT OR UPDATE OF job_id, image_index ON public.videos FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (new.image_index IS NOT NULL) AND (NOT new.managed))) EXECUTE FUNCTION consumer.replace_ours();
+CREATE TRIGGER consumer_replace_ours AFTER INSERT OR UPDATE OF job_id, image_index ON public.videos FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (new.image_index >= 0) AND (NOT new.managed))) EXECUTE FUNCTION consumer.replace_ours();
 
 CREATE CONSTRAINT TRIGGER consumer_wake_idle_worker AFTER INSERT ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text))) EXECUTE FUNCTION consumer.wake_idle_worker();
 

@@ -30,10 +30,16 @@ class Transaction:
 WRITES = ["record", "progress", "complete", "retry", "fail", "release"]
 
 
+def prepare(hands: Hands, write: str, job: Job) -> None:
+    """Record what has to be there before the write is due: all of two images for complete, else the first one."""
+    for index in (0, 1) if write == "complete" else (0,):
+        hands.record(job, index)
+
+
 async def late_write(hands: Hands, write: str, job: Job) -> bool:
     """Write as a worker does that does not know yet whether it still holds the job; returns whether it was told so.
 
-    The record is of index 1.
+    The record is of index 1. Only with `prepare` before it would each write take effect if nothing refused it.
     """
     match write:
         case "record":

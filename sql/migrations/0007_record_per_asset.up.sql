@@ -207,7 +207,7 @@ begin
   if owner is distinct from new.user_id and consumer.api_role() then
     raise exception 'job_id must name a job of your own.' using errcode = '42501';
   end if;
-  if new.image_index is null then
+  if new.image_index is null or new.image_index < 0 then
     return new;
   end if;
   execute format(
@@ -291,7 +291,7 @@ execute function consumer.make_room();
 
 create or replace trigger consumer_replace_ours
 after insert or update of job_id, image_index on public.images
-for each row when (new.job_id is not null and new.image_index is not null and not new.managed)
+for each row when (new.job_id is not null and new.image_index >= 0 and not new.managed)
 execute function consumer.replace_ours();
 
 create or replace trigger consumer_make_room
@@ -301,5 +301,5 @@ execute function consumer.make_room();
 
 create or replace trigger consumer_replace_ours
 after insert or update of job_id, image_index on public.videos
-for each row when (new.job_id is not null and new.image_index is not null and not new.managed)
+for each row when (new.job_id is not null and new.image_index >= 0 and not new.managed)
 execute function consumer.replace_ours();

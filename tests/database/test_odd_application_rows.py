@@ -41,6 +41,14 @@ def test_an_upsert_by_the_key_replaces_ours_and_then_itself(jobs: Jobs) -> None:
     assert [(row["id"], row["title"]) for row in jobs.images(job_id)] == [(mine, "again")]
 
 
+def test_a_row_with_a_negative_index_replaces_nothing(jobs: Jobs, worker: Hands) -> None:
+    job_id = jobs.add()
+    worker.record(worker.take())
+    [ours] = jobs.images(job_id)
+    jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "image_index": -1})
+    assert ours in jobs.images(job_id)
+
+
 def test_a_row_of_another_user_does_not_take_over(db: Database, jobs: Jobs) -> None:
     job_id = jobs.add(count=3)
     before = jobs.images(job_id)

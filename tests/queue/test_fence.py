@@ -2,7 +2,7 @@
 
 import pytest
 
-from steps import WRITES, late_write
+from steps import WRITES, late_write, prepare
 
 AFTERWARDS = [
     "released",
@@ -51,7 +51,7 @@ def happen(jobs, worker, other):
 def test_a_late_write_changes_nothing(jobs, worker, happen, write, story):
     jobs.add(count=2)
     late = worker.take()
-    worker.record(late, 0)
+    prepare(worker, write, late)
     for event in story.split(", "):
         happen[event](late)
     before = jobs.rows(late.id)
@@ -65,7 +65,7 @@ def test_a_late_write_changes_nothing(jobs, worker, happen, write, story):
 def test_the_same_write_of_the_successor_takes_effect(jobs, worker, other, write):
     jobs.add(count=2)
     late = worker.take()
-    worker.record(late, 0)
+    prepare(worker, write, late)
     worker.release(late)
     job = other.take()
     if write == "complete":
