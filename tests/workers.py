@@ -91,6 +91,11 @@ class Worker:
         return self.process.pid
 
     @property
+    def id(self) -> UUID:
+        """What the rows call it."""
+        return UUID(self.wait_for("worker.started")["worker_id"])
+
+    @property
     def output(self) -> str:
         return "".join(self.lines)
 

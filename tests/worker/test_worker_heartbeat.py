@@ -1,8 +1,8 @@
 """The heartbeat holds the jobs, and a database that is away takes none from their worker."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from psycopg.rows import dict_row
@@ -10,16 +10,15 @@ from psycopg.rows import dict_row
 from consumer import embedded
 from postgres import Database, migrate
 from user_jobs import UserJobs
-from workers import Site, check_picture, eventually
+from workers import Site, Worker, check_picture, eventually
 
 
 def test_a_worker_whose_row_was_deleted_is_there_again_and_keeps_its_job(site: Site, jobs: UserJobs) -> None:
     gate, job = site.gate("job.0.middle"), jobs.submit("job")
     worker = site.start()
     gate.wait()
-    worker_id = UUID(worker.wait_for("worker.started")["worker_id"])
-    assert jobs.run("delete from consumer.workers returning id") == [{"id": worker_id}]
-    eventually(lambda: worker_id in jobs.workers(), "it is there again")
+    assert jobs.run("delete from consumer.workers returning id") == [{"id": worker.id}]
+    eventually(lambda: worker.id in jobs.workers(), "it is there again")
     gate.release()
     worker.wait_for("job.completed", job_id=job, attempt=1)
 
@@ -40,6 +39,13 @@ def own_site(own_server: embedded.Server, tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
+def wait_for_a_look(jobs: UserJobs, worker: Worker) -> None:
+    """A worker looks after the others when it has sent its heartbeat."""
+    beats = "select beats from consumer.workers where id = %s"
+    before = jobs.value(beats, worker.id)
+    eventually(lambda: jobs.value(beats, worker.id) >= before + 2, "it has looked")
+
+
 def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_attempt(
     own_server: embedded.Server, own_site: Site
 ) -> None:
@@ -47,24 +53,30 @@ def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_attempt(
     database = Database("postgres", server.dsn(user="supabase_admin"))
     jobs = UserJobs(database)
     gate, job = site.gate("job.1.middle"), jobs.submit("job", 3)
-    worker = site.start()
+    worker = site.start(lease_seconds="4")
     gate.wait()
     worker.wait_for("asset.recorded", job_id=job, index=0)
     other = site.start_idle()
+    worker.signal(signal.SIGSTOP)
+    wait_for_a_look(jobs, other)
     jobs.connection.close()
 
     server.stop_postgres()
-    # Between two misses there is half a lease of waiting for an answer, and a quarter of rest.
-    other.wait_for("heartbeat.missed", count=3)
+    worker.signal(signal.SIGCONT)
+    # Between two misses the other one waits a second for an answer, and half a second besides.
+    other.wait_for("heartbeat.missed", count=4)
     worker.wait_for("listener.lost")
     gate.release()
     eventually(lambda: len(site.drawn()) == 3, "the engine needs no database")
+    worker.signal(signal.SIGSTOP)
     server.start_postgres()
-
-    worker.wait_for("job.completed", job_id=job, attempt=1)
-    assert not other.events("job.rescued")
     with database.connect(row_factory=dict_row) as connection:
         jobs.connection = connection
+        # The other one must not judge by what it saw before the outage.
+        wait_for_a_look(jobs, other)
+        worker.signal(signal.SIGCONT)
+        worker.wait_for("job.completed", job_id=job, attempt=1)
+        assert not other.events("job.rescued")
         row = jobs.get(job)
         assert (row["status"], row["attempts"], row["errors"]) == ("completed", 1, [])
         for image in jobs.images(job):

@@ -14,8 +14,8 @@ from workers import Site, Worker
 
 @pytest.fixture
 def idle(site: Site, jobs: UserJobs) -> Worker:
-    """A worker that has nothing to do, and would not look by itself for an hour."""
-    worker = site.start_idle()
+    """A worker that has nothing to do, and that for an hour neither looks for work nor sends a heartbeat."""
+    worker = site.start_idle(lease_seconds="3600")
     jobs.wait_for_idle()
     return worker
 
