@@ -1,6 +1,7 @@
 """When the worker leaves, what it leaves behind, and with which exit code."""
 
 import signal
+from uuid import UUID
 
 import pytest
 
@@ -11,7 +12,7 @@ WORKERS = "select count(*) from consumer.workers"
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 
 
-def check_given_back(jobs: UserJobs, job) -> None:
+def check_given_back(jobs: UserJobs, job: UUID) -> None:
     """The job stands in line as before the claim, and its pictures with it."""
     row = jobs.get(job)
     assert (row["status"], row["attempts"], row["worker_id"], row["errors"]) == ("queued", 0, None, [])
@@ -111,7 +112,7 @@ def test_a_job_that_does_not_fit_is_given_back_and_another_worker_starts_it(site
     assert (jobs.get(job)["attempts"], jobs.get(job)["errors"]) == (1, [])
 
 
-def hanging(site: Site, jobs: UserJobs) -> tuple[Worker, object]:
+def hanging(site: Site, jobs: UserJobs) -> tuple[Worker, UUID]:
     """A worker whose engine hangs in a step of a job."""
     gate, job = site.gate("job.0.middle"), jobs.submit("job", 3)
     worker = site.start()

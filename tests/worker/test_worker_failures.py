@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from uuid import UUID
 
 from jobs import Row
 from user_jobs import UserJobs
@@ -11,14 +12,14 @@ SECRET = "two owls that nobody may hear of"
 INTERNAL = "An internal error stopped this job."
 
 
-def check_discreet(worker: Worker, jobs: UserJobs, job) -> None:
+def check_discreet(worker: Worker, jobs: UserJobs, job: UUID) -> None:
     """No line of the log and no field of a row repeats the prompt, but for those that hold it."""
     assert SECRET not in worker.output
     rows = [{**row, "original_prompt": "", "prompt": ""} for row in (jobs.get(job), *jobs.images(job))]
     assert SECRET not in json.dumps(rows, default=str)
 
 
-def run_all_attempts(site: Site, jobs: UserJobs, job, attempts: int) -> Worker:
+def run_all_attempts(site: Site, jobs: UserJobs, job: UUID, attempts: int) -> Worker:
     """Let every attempt but the last one be followed by the next at once; returns the worker."""
     worker = site.start()
     for attempt in range(1, attempts):
