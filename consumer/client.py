@@ -93,6 +93,8 @@ class Client:
                 yield self.connection
         except psycopg.OperationalError as error:
             raise refusal(error) from None
+        except UnicodeEncodeError:
+            raise UsageError("The job type, the prompt and the parameters must be valid UTF-8.") from None
         except psycopg.errors.ForeignKeyViolation:
             raise UsageError(f"There is no user {self.user} in auth.users.") from None
         except psycopg.DatabaseError as error:
@@ -110,6 +112,8 @@ def operator(dsn: str) -> Iterator[Connection]:
             raise refusal(error) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise UsageError(f"The role in DATABASE_URL may not do this: {error.diag.message_primary}.") from None
+        except psycopg.DataError:
+            raise UsageError("A row holds a value that cannot be shown, such as an infinite time.") from None
 
 
 def ask(connection: Connection, what: str, job_id: UUID) -> str:

@@ -17,6 +17,10 @@ from consumer.statements import HEAD, query
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout)
 """What a database that is gone, restarting, failing over or overloaded answers: it passes."""
 
+RECONNECT_SECONDS = 1.0
+"""After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage
+is over."""
+
 KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
@@ -58,7 +62,12 @@ def revision_of(connection: psycopg.Connection[dict[str, Any]]) -> str | None:
 
 def check_schema(connection: psycopg.Connection[dict[str, Any]]) -> None:
     """Raise SchemaTooOldError unless the database has every revision that this version needs."""
-    revision = revision_of(connection)
+    try:
+        revision = revision_of(connection)
+    except psycopg.errors.InsufficientPrivilege:
+        raise DatabaseRefusedError(
+            "The role in DATABASE_URL may not read the schema consumer: use the one that ran `consumer migrate up`."
+        ) from None
     if revision is None or revision < HEAD:
         raise SchemaTooOldError(
             f"The database is at revision {revision or 'none'}, and this version needs {HEAD}: "
@@ -72,7 +81,7 @@ class Database:
     def __init__(self, dsn: str, size: int = 4) -> None:
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
         self.pool: AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]] = AsyncConnectionPool(
-            conninfo(dsn), min_size=1, max_size=size, open=False, timeout=10,
+            conninfo(dsn), min_size=1, max_size=size, open=False, timeout=10, reconnect_timeout=RECONNECT_SECONDS,
             kwargs={"autocommit": True, "row_factory": dict_row},
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from consumer import events
 from consumer.assets import Assets, Result
 from consumer.encode import Encoded, encode, thumbnail
 from consumer.engines.base import Output
-from consumer.errors import StorageUnavailableError
+from consumer.errors import StorageUnavailableError, unwrap
 from consumer.job import Medium
 from consumer.lease import Lease, Trust
 from consumer.storage.base import Storage
@@ -45,11 +45,11 @@ class Delivery:
         self._tasks[lease].append(task)
 
     async def finish(self, lease: Lease) -> None:
-        """Wait for all outputs of a job, then raise the first failure: one that fails leaves the others alone."""
+        """Wait for all outputs of a job, then raise the gravest failure: one that fails leaves the others alone."""
         outcomes = await asyncio.gather(*self._tasks.get(lease, ()), return_exceptions=True)
         failures = [outcome for outcome in outcomes if outcome is not None]
         if failures:
-            raise failures[0]
+            raise unwrap(BaseExceptionGroup("outputs were not delivered", failures))
         self._tasks.pop(lease, None)
 
     async def settle(self, lease: Lease, at_once: bool) -> None:

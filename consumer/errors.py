@@ -32,6 +32,10 @@ class EngineUnusableError(ConsumerError):
     """The engine cannot work in this process (an import, the model, the device): release, exit 3."""
 
 
+class StorageUnusableError(ConsumerError):
+    """This worker cannot store anything (no room, no rights): release, exit 3."""
+
+
 class OutOfMemoryError(ConsumerError):
     """The device ran out of memory for this request; another attempt may fit."""
 
@@ -92,9 +96,13 @@ POLICY: tuple[tuple[type[BaseException], Verdict], ...] = (
     (LeaseLostError, Verdict.lost),
     (DrainingError, Verdict.release),
     (EngineUnusableError, Verdict.release),
+    (StorageUnusableError, Verdict.release),
     (Exception, Verdict.retry),
     (BaseException, Verdict.release),
 )
+
+UNUSABLE = (EngineUnusableError, StorageUnusableError)
+"""After these the process is unfit for any further job."""
 
 
 def decide(error: BaseException, *, attempts: int, max_attempts: int) -> Decision:
@@ -103,7 +111,7 @@ def decide(error: BaseException, *, attempts: int, max_attempts: int) -> Decisio
     verdict = next(verdict for kind, verdict in POLICY if isinstance(error, kind))
     if verdict is Verdict.retry and attempts >= max_attempts:
         verdict = Verdict.fail
-    return Decision(verdict, public_message(error), unusable=isinstance(error, EngineUnusableError))
+    return Decision(verdict, public_message(error), unusable=isinstance(error, UNUSABLE))
 
 
 def unwrap(error: BaseException) -> BaseException:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -45,7 +44,8 @@ class JobType:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One claimed row of `jobs`. `metadata` is the request exactly as the frontend sent it: untrusted."""
+    """One claimed row of `jobs`. `metadata` is the request as the frontend sent it: untrusted, and the text itself
+    where it is JSON that Python cannot hold."""
 
     id: UUID
     user_id: UUID
@@ -57,4 +57,3 @@ class Job:
     metadata: Any
     original_prompt: str | None = None
     enhanced_prompt: str | None = None
-    created_at: datetime | None = None

@@ -14,6 +14,7 @@ from alembic import command, op
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg import sql
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
@@ -119,6 +120,13 @@ def offline_sql(span: str = "head", direction: str = "up") -> str:
     run = command.upgrade if direction == "up" else command.downgrade
     run(_config(output_buffer=buffer), span, sql=True)
     return buffer.getvalue()
+
+
+def job_types_sql(job_types: Iterable[JobType]) -> str:
+    """What `push_job_types` would run, as text for review."""
+    values = [(t.name, t.engine, str(t.medium), t.count, t.max_count, t.cost) for t in job_types]
+    text = statements.query("push_job_type").replace("%s", "{}")
+    return "".join(f"{sql.SQL(text).format(*row).as_string()};\n\n" for row in values)
 
 
 def history() -> list[tuple[str, str]]:

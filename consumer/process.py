@@ -1,6 +1,7 @@
 """One job, from the claim to its end."""
 
 import asyncio
+import logging
 import time
 import traceback
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from consumer.errors import (
     public_message,
     unwrap,
 )
-from consumer.job import JobType
+from consumer.job import Job, JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease
 from consumer.progress import Progress
@@ -62,9 +63,17 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
             turn.release()
         if not await asyncio.shield(settle(lease, decision, error, shop)):
             decision = replace(decision, verdict=Verdict.lost)
-    seconds = round(time.monotonic() - started, 2)
-    events.emit(f"job.{decision.verdict}", job_id=job.id, attempt=job.attempts, seconds=seconds)
+        tell(decision, job, started, error=events.describe(error))
+    else:
+        tell(decision, job, started)
     return decision
+
+
+def tell(decision: Decision, job: Job, started: float, **reason: str) -> None:
+    """One line in the log about how an attempt ended."""
+    level = logging.WARNING if decision.verdict in (Verdict.retry, Verdict.fail) else logging.INFO
+    seconds = round(time.monotonic() - started, 2)
+    events.emit(f"job.{decision.verdict}", level=level, job_id=job.id, attempt=job.attempts, seconds=seconds, **reason)
 
 
 async def generate(lease: Lease, request: Request, shop: Workshop) -> None:

@@ -3,6 +3,7 @@
 Every write after the claim names the claim_id, and tells whether the claim still held: a late worker changes nothing.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Queue:
                 "max_attempts": self.max_attempts,
             },
         )
-        return Job(**rows[0]) if rows else None
+        return Job(**{**rows[0], "metadata": _decoded(rows[0]["metadata"])}) if rows else None
 
     # The application may replace or delete a row that the statement has just read; a new one sees what is there.
     @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
@@ -131,3 +132,12 @@ class Queue:
 
     async def _surely(self, name: str, job: Job, **parameters: Any) -> list[dict[str, Any]]:
         return await self.database.surely(name, {"job_id": job.id, "claim_id": job.claim_id, **parameters})
+
+
+def _decoded(text: str | None) -> Any:
+    # Numbers of thousands of digits and deep nesting are fine for Postgres and too much for Python: such a request is
+    # rejected like any other that makes no sense, and must not end the worker that claimed it.
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -59,7 +59,7 @@ def parse(job: Job, job_type: JobType) -> Request:
     """
     metadata = {} if job.metadata is None else job.metadata
     if not isinstance(metadata, dict):
-        raise RejectedError("metadata must be an object.")
+        raise RejectedError("metadata must be an object, without extreme numbers or nesting.")
     sent = read(metadata, job_type.max_count)
     usual = over(PLAIN, read(job_type.defaults))
     wanted = over(usual, sent)

@@ -5,6 +5,7 @@ the job in hand is finished or released, and the exit code tells.
 """
 
 import asyncio
+import logging
 import math
 import os
 import signal
@@ -30,12 +31,12 @@ from consumer.queue import Queue
 from consumer.rescue import Rescuer
 from consumer.storage.base import Storage
 
-OK, FAILED, ENGINE_UNUSABLE = 0, 1, 3
+OK, FAILED, UNUSABLE = 0, 1, 3
 
 IN_HAND = 3
 """Jobs that may be in hand at once: one on the lane, the others in delivery."""
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 2.0
 """How long a job may take to notice that it must stop: one step, or a part that cannot be interrupted."""
 
 
@@ -115,8 +116,8 @@ class Worker:
 
     def drain(self, reason: str, exit_code: int = OK) -> None:
         """Take no more jobs; finish or release those in hand."""
-        if not self._draining.is_set():
-            events.emit("worker.draining", reason=reason)
+        if not self._draining.is_set() or exit_code != OK:
+            events.emit("worker.draining", level=logging.WARNING if exit_code else logging.INFO, reason=reason)
         self.exit_code = self.exit_code or exit_code
         self._draining.set()
         self.intake.close()
@@ -173,7 +174,7 @@ class Worker:
         try:
             decision = await process(lease, turn, self.shop)
             if decision.unusable:
-                self.drain(decision.message, ENGINE_UNUSABLE)
+                self.drain(decision.message, UNUSABLE)
             self.leases.remove(lease)
         finally:
             turn.release()
@@ -234,15 +235,19 @@ class Worker:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 a task that dies must not take the job in hand with it
-            events.emit("worker.task_died", task=name, error=events.describe(error))
+            events.emit("worker.task_died", level=logging.ERROR, task=name, error=events.describe(error))
             self.drain(f"the task {name} died", FAILED)
 
     async def _leave(self) -> None:
         self.lane.close()
         self.delivery.close()
+        for job_id in self.leases.held:
+            # The database was away too long to say so: the lease frees it.
+            events.emit("job.unreleased", level=logging.WARNING, job_id=job_id)
+            self.exit_code = self.exit_code or FAILED
         try:
             if not self.leases.held:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(1):
                     await self.queue.delete_worker()
         except (*AWAY, TimeoutError) as error:
             events.emit("database.away", error=events.describe(error))

@@ -269,9 +269,13 @@ begin
   end if;
   if consumer.api_role() then
     new.user_id := coalesce(new.user_id, auth.uid());
+    new.created_at := now();
     perform consumer.refuse_unless_plain(new);
   end if;
   new.status := coalesce(new.status, 'queued');
+  if new.status = 'processing' then
+    raise exception 'status must not be processing: only a claim makes it so.' using errcode = '22023';
+  end if;
   new.metadata := coalesce(new.metadata, '{}');
   if jsonb_typeof(new.metadata) <> 'object' then
     raise exception 'metadata must be a JSON object.' using errcode = '22023';

@@ -19,6 +19,7 @@ INTERNAL = "An internal error stopped this job."
         (errors.LeaseLostError("lost"), Verdict.lost),
         (errors.DrainingError("draining"), Verdict.release),
         (errors.EngineUnusableError("no torch"), Verdict.release),
+        (errors.StorageUnusableError("The disk is full."), Verdict.release),
         (errors.OutOfMemoryError("too large"), Verdict.retry),
         (errors.StorageUnavailableError("later"), Verdict.retry),
         (errors.IncompleteError("one is missing"), Verdict.retry),
@@ -62,7 +63,8 @@ def test_what_is_not_the_jobs_fault_never_fails_it_on_its_last_attempt(error):
     assert decide(error, attempts=3, max_attempts=3).verdict is not Verdict.fail
 
 
-def test_only_an_unusable_engine_asks_for_a_restart():
+def test_only_an_unusable_engine_or_storage_asks_for_a_restart():
+    assert decide(errors.StorageUnusableError("The disk is full."), attempts=3, max_attempts=3).unusable
     assert decide(errors.EngineUnusableError("no torch"), attempts=1, max_attempts=3).unusable
     assert not decide(errors.OutOfMemoryError("too large"), attempts=1, max_attempts=3).unusable
 

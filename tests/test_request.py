@@ -120,7 +120,7 @@ def test_a_missing_seed_is_our_mistake_and_not_the_users(sent):
 
 @pytest.mark.parametrize("metadata", [[], [1], "text", 3, True, 0, ""])
 def test_metadata_that_is_not_an_object_is_rejected(metadata):
-    with pytest.raises(RejectedError, match=r"^metadata must be an object\.$"):
+    with pytest.raises(RejectedError, match=r"^metadata must be an object, without extreme numbers or nesting\.$"):
         parse(job(metadata), SDXL)
 
 

@@ -60,8 +60,8 @@ def parser(asked_for: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake becomes a sentence on stderr, never a traceback."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parser(argv[0] if argv else None).parse_args(argv)
     try:
+        args = parser(argv[0] if argv else None).parse_args(argv)
         return int(args.run(args))
     except ConsumerError as error:
         print(error, file=sys.stderr)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `consumer jobs`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = actions.add_parser("list", help="the newest jobs")
-    listed.add_argument("--status", choices=list(Status), help="only those with this status")
+    listed.add_argument("--status", choices=[status.value for status in Status], help="only those with this status")
     listed.add_argument("--user", metavar="UUID", help="only those of this user")
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
     listed.add_argument("--json", action="store_true", help="print a JSON array")
@@ -81,7 +81,12 @@ def _list(connection: Connection, args: argparse.Namespace) -> int:
     out.print(rows)
     for waiting in connection.execute(query("unserved_jobs"), {"job_ids": [job["id"] for job in jobs]}):
         what = f"{waiting['jobs']} queued {waiting['job_type']}"
-        out.print(f"{what}: no live worker has the engine {waiting['engine']}; `consumer run` starts one.")
+        if waiting["engine"] is None:
+            out.print(
+                f"{what}: the queue does not know this job type and leaves it alone; see `consumer job-types list`."
+            )
+        else:
+            out.print(f"{what}: no live worker has the engine {waiting['engine']}; `consumer run` starts one.")
     return 0
 
 

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
             print(migrate.offline_sql(f"{HEAD}:{down}", "down"), end="")
         else:
             print(migrate.offline_sql(), end="")
+            print(migrate.job_types_sql(load(load_settings().job_types).values()), end="")
         return 0
     settings = load_settings()
     dsn = settings.require_database_url()

@@ -11,13 +11,11 @@ from uuid import uuid4
 from consumer import events
 from consumer.database import Database, check_schema, connect
 from consumer.engines import available, create
+from consumer.errors import UsageError
 from consumer.job_types import load, served
 from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
 from consumer.worker import Options, Worker
-
-RECONNECT_SECONDS = 1.0
-"""After so long a pool gives up, and tries again with the next statement."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve only these engines (comma list); sketch alone stands in for all",
     )
     parser.add_argument("--once", action="store_true", help="take at most one job, and none if none is queued")
-    parser.add_argument("--drain-and-exit", action="store_true", help="exit when no job is queued any more")
+    parser.add_argument(
+        "--drain-and-exit",
+        action="store_true",
+        help="exit when no job is in line (those that wait for their time do not count)",
+    )
     parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="exit after so long without a job")
     parser.add_argument("--max-jobs", type=at_least_one, metavar="N", help="exit after N jobs")
 
@@ -66,13 +68,13 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
     names = settings.engines or available()
     job_types = served(load(settings.job_types), names, stand_in=settings.stand_in)
     engines = {name: create(name, settings.models.get(name, ""), settings.device) for name in names}
+    if not job_types:
+        raise UsageError(f"No job type names one of the engines {', '.join(names)}: see `consumer engines`.")
     if settings.stand_in:
         engines = dict.fromkeys((job_type.engine for job_type in job_types.values()), engines["sketch"])
     database, pulse = Database(dsn), Database(dsn, size=1)
-    for each in (database, pulse):
-        # Left alone, a pool tries to reconnect ever more rarely, and would notice minutes late that an outage is over.
-        each.pool.reconnect_timeout = RECONNECT_SECONDS
-        await each.open()
+    await database.open()
+    await pulse.open()
     storage = open_storage(settings)
     assert settings.listen_url
     worker = Worker(

@@ -11,7 +11,8 @@ class Storage(Protocol):
     async def upload(self, key: str, data: bytes, content_type: str) -> None:
         """Store `data` under `key`, replacing what is there; either all of it is there afterwards or nothing.
 
-        Raises StorageUnavailableError (try again) or StorageRefusedError (a setting must change)."""
+        Raises StorageUnavailableError (try again), StorageUnusableError (this worker can store nothing) or
+        StorageRefusedError (never these bytes)."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from consumer.errors import StorageRefusedError, StorageUnavailableError
+from consumer.errors import StorageRefusedError, StorageUnavailableError, StorageUnusableError
 
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -29,7 +29,7 @@ class LocalStorage:
     async def upload(self, key: str, data: bytes, content_type: str) -> None:  # noqa: ARG002 - the suffix says it
         """Store `data` under `key`, replacing what is there; once this returns, the bytes are on the disk.
 
-        Raises StorageUnavailableError or StorageRefusedError, and then leaves what was there before."""
+        Raises StorageUnavailableError or StorageUnusableError, and then leaves what was there before."""
         await asyncio.to_thread(_write, self.path(key), data)
 
     async def close(self) -> None:
@@ -54,11 +54,11 @@ def _write(path: Path, data: bytes) -> None:
             part.unlink()
 
 
-def _translated(error: OSError) -> StorageRefusedError | StorageUnavailableError:
+def _translated(error: OSError) -> StorageUnusableError | StorageUnavailableError:
     if error.errno in FORBIDDEN:
-        return StorageRefusedError(
+        return StorageUnusableError(
             "The local storage may not be written to; let this user write there or set CONSUMER_STORAGE_DIR."
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageUnavailableError("The local storage is full.")
+        return StorageUnusableError("The local storage is full: make room or set CONSUMER_STORAGE_DIR.")
     return StorageUnavailableError("The local storage could not write the file.")

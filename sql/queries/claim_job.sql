@@ -42,5 +42,5 @@ busy as (
   where w.id = %(worker_id)s::uuid and w.idle_since is not null and exists (select from claimed)
 )
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
-  metadata, original_prompt, enhanced_prompt, created_at
+  metadata::text, original_prompt, enhanced_prompt
 from claimed

@@ -38,7 +38,7 @@ completed as (
   update public.jobs j
   set status = 'completed', completed_at = now(), error_message = null, worker_id = null,
     image_id = coalesce(assets.image_id, j.image_id), video_id = coalesce(assets.video_id, j.video_id),
-    metadata = coalesce(j.metadata, '{}') || jsonb_build_object('assets', assets.list, 'progress', 100)
+    metadata = case when jsonb_typeof(j.metadata) = 'object' then j.metadata else '{}' end || jsonb_build_object('assets', assets.list, 'progress', 100)
   from held, assets
   where j.id = held.id and held.status = 'processing' and assets.complete
   returning j.id

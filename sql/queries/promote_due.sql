@@ -16,5 +16,5 @@ promoted as (
 select (select count(*) from promoted) as promoted, (
   select extract(epoch from min(j.available_at) - now())::double precision from public.jobs j
   where j.status = 'queued' and j.queue_at is null and j.available_at is not null and j.engine is not null
-    and j.available_at > now()
+    and j.available_at > now() and j.available_at < 'infinity'
 ) as next_due

@@ -1,7 +1,7 @@
 -- Show how far a job and its assets are, in percent: only upwards, and only while this claim holds the job.
 with held as (
   update public.jobs j
-  set metadata = coalesce(j.metadata, '{}') || jsonb_build_object('progress', greatest(
+  set metadata = case when jsonb_typeof(j.metadata) = 'object' then j.metadata else '{}' end || jsonb_build_object('progress', greatest(
     %(progress)s::integer,
     case when jsonb_typeof(j.metadata -> 'progress') = 'number' then least((j.metadata ->> 'progress')::numeric, 100) end
   ))

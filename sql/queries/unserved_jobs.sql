@@ -1,7 +1,8 @@
--- Which of these jobs wait for an engine that no live worker has: how many of each type.
+-- Which of these jobs wait for an engine that no live worker has, or are of a type that the queue does not know (engine
+-- NULL): how many of each type.
 select j.job_type, j.engine, count(*) as jobs
 from public.jobs j
-where j.id = any (%(job_ids)s::uuid[]) and j.status = 'queued' and j.engine is not null and not exists (
+where j.id = any (%(job_ids)s::uuid[]) and j.status = 'queued' and not exists (
   select from consumer.workers w
   where j.engine = any (w.engines) and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
 )

@@ -188,3 +188,14 @@ def test_an_operator_may_set_what_a_user_may_not(jobs) -> None:
     assert (job["priority"], job["max_attempts"]) == (5, 10)
     assert job["queue_at"] is None, "it waits for its time"
     assert job["start_tag"] is not None
+
+
+def test_nobody_inserts_a_job_that_is_processing_for_no_worker_would_ever_end_it(db, jobs) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as caught:
+        jobs.add(status="processing")
+    assert_refused(jobs, caught, "status must not be processing: only a claim makes it so.")
+
+
+def test_a_users_job_is_created_now_whatever_was_sent(db, jobs) -> None:
+    job_id = send(db, jobs.user, created_at="infinity")
+    assert jobs.value("select now() - created_at between '0' and '1 hour' from public.jobs where id = %s", job_id)

@@ -6,8 +6,11 @@ from uuid import uuid4
 
 import pytest
 
+from consumer import job_types
 from consumer.database import Database
+from consumer.errors import RejectedError
 from consumer.queue import Queue
+from consumer.request import parse
 from jobs import Hands
 
 WAN = ("image_fast", "video_fast")
@@ -41,7 +44,18 @@ def test_a_claim_hands_over_the_job_as_its_row_has_it(jobs, worker):
     assert (job.attempts, job.max_attempts) == (1, 2)
     assert job.metadata == {"num_images": 1, "prompt": "A quiet harbour", "seed": 5}
     assert (job.original_prompt, job.enhanced_prompt) == ("harbour", None)
-    assert job.created_at == jobs.get(job_id)["created_at"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ['{"x":' + "9" * 5000 + "}", '{"x":' + "[" * 3000 + "]" * 3000 + "}", '{"y":' * 1500 + "1" + "}" * 1500],
+    ids=["a number of 5000 digits", "3000 lists", "1500 objects"],
+)
+def test_a_request_that_python_cannot_hold_is_claimed_and_rejected(jobs, worker, hostile):
+    job_id = jobs.add()
+    jobs.run("update public.jobs set metadata = %s::jsonb, created_at = '-infinity' where id = %s", hostile, job_id)
+    with pytest.raises(RejectedError, match="extreme numbers or nesting"):
+        parse(worker.take(), job_types.load()["sketch"])
 
 
 def test_a_job_without_a_limit_of_its_own_has_the_workers(jobs, runner, database):

@@ -71,3 +71,11 @@ def test_an_old_row_that_never_had_a_place_goes_to_the_end(jobs, worker, delayed
     jobs.set(old, start_tag=None)
     worker.promote()
     assert [worker.take().id for _ in range(2)] == [new, old]
+
+
+def test_a_job_that_is_never_due_hides_no_other(jobs, worker, delayed):
+    jobs.set(jobs.add(), queue_at=None, available_at="infinity")
+    assert worker.promote() == (0, None)
+    delayed(100)
+    _, next_due = worker.promote()
+    assert 90 < next_due <= 100

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.errors import StorageRefusedError, StorageUnavailableError, UsageError
+from consumer.errors import StorageRefusedError, StorageUnavailableError, StorageUnusableError, UsageError
 from consumer.settings import Settings
 from consumer.storage import open_storage
 from consumer.storage.local import LocalStorage
@@ -63,11 +63,11 @@ def test_a_key_that_leaves_the_bucket_is_refused(storage, tmp_path, key):
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (errno.ENOSPC, StorageUnavailableError, "full"),
-        (errno.EDQUOT, StorageUnavailableError, "full"),
+        (errno.ENOSPC, StorageUnusableError, "full"),
+        (errno.EDQUOT, StorageUnusableError, "full"),
         (errno.EIO, StorageUnavailableError, "could not write"),
-        (errno.EACCES, StorageRefusedError, "CONSUMER_STORAGE_DIR"),
-        (errno.EROFS, StorageRefusedError, "CONSUMER_STORAGE_DIR"),
+        (errno.EACCES, StorageUnusableError, "CONSUMER_STORAGE_DIR"),
+        (errno.EROFS, StorageUnusableError, "CONSUMER_STORAGE_DIR"),
     ],
 )
 @pytest.mark.parametrize("call", ["fsync", "replace"])
