@@ -71,14 +71,12 @@ class Worker:
     ) -> None:
         """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock."""
         self.options = options
-        self.database = database
         self.listen_dsn = listen_dsn
         self.job_types = job_types
         self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
         self.queue = Queue(database, worker_id, options.max_attempts)
         keeper = Queue(pulse or database, worker_id, options.max_attempts)
-        trust = Trust(options.lease_seconds, options.upload_seconds)
-        name = f"{socket.gethostname()}:{os.getpid()}"
+        trust, name = Trust(options.lease_seconds, options.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
         self.leases = Leases(keeper, name, self.engine_names, options.lease_seconds, trust)
         self.rescuer = Rescuer(keeper, options.lease_seconds)
         self.lane = Lane()
