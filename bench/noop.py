@@ -17,8 +17,9 @@ import stage
 from consumer.database import Database
 from consumer.engines.base import Engine, OnStep, Output
 from consumer.request import Request
+from consumer.settings import load_settings
 from consumer.storage.local import LocalStorage
-from consumer.worker import Options, Worker
+from consumer.worker import Until, Worker
 
 PIXELS = np.zeros((64, 64, 3), np.uint8)
 
@@ -47,7 +48,8 @@ async def work(dsn: str, folder: str, drain: bool) -> None:
         storage=LocalStorage(Path(folder), "bench"),
         engines={"noop": NoopEngine("", "cpu")},
         job_types={"noop": stage.NOOP},
-        options=Options(drain_and_exit=drain),
+        settings=load_settings(database_url=dsn),
+        until=Until(drain_and_exit=drain),
     )
     worker.handle_signals()
     print("ready", flush=True)

@@ -29,6 +29,7 @@ from consumer.listen import hints
 from consumer.process import Workshop, process
 from consumer.queue import Queue
 from consumer.rescue import Rescuer
+from consumer.settings import Settings
 from consumer.storage.base import Storage
 
 OK, FAILED, UNUSABLE = 0, 1, 3
@@ -41,14 +42,9 @@ STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Until when the worker runs, and how it waits. Times in seconds."""
+class Until:
+    """When the worker ends by itself; never, if nothing is said. `idle_exit` is in seconds."""
 
-    lease_seconds: float = 45.0
-    upload_seconds: float = 20.0
-    sweep_seconds: float = 15.0
-    grace_seconds: float = 25.0
-    max_attempts: int = 3
     once: bool = False
     drain_and_exit: bool = False
     idle_exit: float | None = None
@@ -66,27 +62,29 @@ class Worker:
         storage: Storage,
         engines: Mapping[str, Engine],
         job_types: Mapping[str, JobType],
-        options: Options,
+        settings: Settings,
+        until: Until,
         pulse: Database | None = None,
     ) -> None:
         """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock."""
-        self.options = options
+        self.settings = settings
+        self.until = until
         self.listen_dsn = listen_dsn
         self.job_types = job_types
         self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
-        self.queue = Queue(database, worker_id, options.max_attempts)
-        keeper = Queue(pulse or database, worker_id, options.max_attempts)
-        trust, name = Trust(options.lease_seconds, options.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
-        self.leases = Leases(keeper, name, self.engine_names, options.lease_seconds, trust)
-        self.rescuer = Rescuer(keeper, options.lease_seconds)
+        self.queue = Queue(database, worker_id, settings.max_attempts)
+        keeper = Queue(pulse or database, worker_id, settings.max_attempts)
+        trust, name = Trust(settings.lease_seconds, settings.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
+        self.leases = Leases(keeper, name, self.engine_names, settings.lease_seconds, trust)
+        self.rescuer = Rescuer(keeper, settings.lease_seconds)
         self.lane = Lane()
         assets = Assets(database)
-        self.delivery = Delivery(assets, storage, trust, options.upload_seconds)
+        self.delivery = Delivery(assets, storage, trust, settings.upload_seconds)
         self.shop = Workshop(self.queue, assets, engines, job_types, self.lane, self.delivery)
         self.exit_code = OK
         self._draining = asyncio.Event()
         self.intake = Intake(
-            self.queue, self.leases, self.engine_names, tuple(job_types), options.sweep_seconds, self._gone_idle
+            self.queue, self.leases, self.engine_names, tuple(job_types), settings.sweep_seconds, self._gone_idle
         )
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,16 +155,16 @@ class Worker:
             task = asyncio.create_task(self._guard("job", partial(self._work, lease, turn)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            if self.options.once or self._taken == self.options.max_jobs:
+            if self.until.once or self._taken == self.until.max_jobs:
                 self.drain("that was the last job asked for")
 
     def _gone_idle(self, seconds: float) -> float:
         """Nothing to do for so long: leave if that is what was asked for; else how long to wait at most."""
-        if self.options.once or self.options.drain_and_exit:
+        if self.until.once or self.until.drain_and_exit:
             self.drain("nothing is left to do")
-        elif self.options.idle_exit is not None and seconds >= self.options.idle_exit:
+        elif self.until.idle_exit is not None and seconds >= self.until.idle_exit:
             self.drain("idle for long enough")
-        return math.inf if self.options.idle_exit is None else max(0.0, self.options.idle_exit - seconds)
+        return math.inf if self.until.idle_exit is None else max(0.0, self.until.idle_exit - seconds)
 
     async def _work(self, lease: Lease, turn: Turn) -> None:
         try:
@@ -184,7 +182,7 @@ class Worker:
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({jobs, hurry}, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
-        await asyncio.wait({jobs}, timeout=self.options.grace_seconds)
+        await asyncio.wait({jobs}, timeout=self.settings.grace_seconds)
         self._stop_jobs()
         await asyncio.wait({jobs}, timeout=STOP_SECONDS)
         self._cancel_jobs()
@@ -218,9 +216,9 @@ class Worker:
     async def _keep_lease(self) -> None:
         async def keep() -> None:
             while True:
-                await asyncio.sleep(self.options.lease_seconds / 4)
+                await asyncio.sleep(self.settings.lease_seconds / 4)
                 try:
-                    async with asyncio.timeout(self.options.lease_seconds / 2):
+                    async with asyncio.timeout(self.settings.lease_seconds / 2):
                         await self.leases.beat()
                         await self.rescuer.watch()
                 except (*AWAY, TimeoutError) as error:

@@ -15,7 +15,7 @@ from consumer.errors import UsageError
 from consumer.job_types import load, served
 from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
-from consumer.worker import Options, Worker
+from consumer.worker import Until, Worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +84,8 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
         storage,
         engines,
         job_types,
-        _options(settings, args),
+        settings,
+        Until(args.once, args.drain_and_exit, args.idle_exit, args.max_jobs),
         pulse,
     )
     worker.handle_signals()
@@ -99,17 +100,3 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
-
-
-def _options(settings: Settings, args: argparse.Namespace) -> Options:
-    return Options(
-        lease_seconds=settings.lease_seconds,
-        upload_seconds=settings.upload_seconds,
-        sweep_seconds=settings.sweep_seconds,
-        grace_seconds=settings.grace_seconds,
-        max_attempts=settings.max_attempts,
-        once=args.once,
-        drain_and_exit=args.drain_and_exit,
-        idle_exit=args.idle_exit,
-        max_jobs=args.max_jobs,
-    )
