@@ -41,7 +41,11 @@ class OutOfMemoryError(ConsumerError):
 
 
 class StorageUnavailableError(ConsumerError):
-    """The storage did not take the bytes this time; trying again can help."""
+    """The storage did not answer, or not yet; trying again can help, and not before `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class StorageRefusedError(ConsumerError):

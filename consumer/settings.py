@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     supabase_secret_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")
     )
+    database_role: str | None = Field(None, pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="the name of a role")
+    password_seconds: float = Field(150.0, ge=1, le=86400)
+    probe_seconds: float = Field(30.0, ge=0.5, le=3600)
     storage: Literal["supabase", "local"] = Field(default_factory=storage_of)
     storage_dir: Path = Path("storage")
     bucket: str = Field("workspace-temp", pattern=r"^[\w.-]{1,63}$", description="up to 63 of a-z, 0-9, -, . and _")
@@ -75,6 +78,7 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(25.0, ge=0, le=3600)
     max_attempts: int = Field(3, ge=1, le=100)
     log: Log = "auto"
+    health_file: Path | None = None
 
     @field_validator("database_url", "listen_url")
     @classmethod

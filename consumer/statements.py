@@ -10,7 +10,7 @@ ROOT = PACKAGE if (PACKAGE / "sql").is_dir() else PACKAGE.parent
 SQL = ROOT / "sql"
 MIGRATIONS = ROOT / "migrations"
 
-HEAD = "0011"
+HEAD = "0018"
 """The revision that this version of the worker needs at least."""
 
 # What may hold a semicolon that does not end a statement: a comment, a quoted text or name, a dollar-quoted body.

@@ -2,7 +2,8 @@
 
 Only the file of the command that was asked for is imported, so that each starts with what it needs.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 engine unusable (please restart), 4 schema too old, 5 database refused.
+Exit codes: 0 done, 1 failed, 2 usage, 3 engine or storage unusable (please restart), 4 schema too old,
+5 database refused.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from consumer.errors import (
     DatabaseRefusedError,
     EngineUnusableError,
     SchemaTooOldError,
+    StorageUnusableError,
     UsageError,
 )
 
@@ -24,15 +26,19 @@ COMMANDS = {
     "demo": "everything on this machine: submit jobs, watch them, see the pictures",
     "run": "the worker",
     "submit": "insert a job as a frontend would",
-    "jobs": "list, show, retry, cancel jobs",
-    "migrate": "the database's schema: up, down, status, sql",
+    "jobs": "list, show, retry, cancel, unpark jobs",
+    "migrate": "the database's schema: up, down, status, sql, preflight, export",
     "engines": "job types, engines and models, and what can be loaded here",
     "job-types": "write the job types of the TOML into the database",
+    "storage": "sign and list the objects of a job; find objects that no row tells of",
+    "doctor": "check everything that could fail silently, one line each",
+    "health": "whether the worker on this machine is alive, for containers",
 }
 
 EXIT_CODES: dict[type[ConsumerError], int] = {
     UsageError: 2,
     EngineUnusableError: 3,
+    StorageUnusableError: 3,
     SchemaTooOldError: 4,
     DatabaseRefusedError: 5,
 }

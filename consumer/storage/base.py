@@ -1,18 +1,47 @@
-"""The contract between delivery and a storage."""
+"""The contract between this system and a storage."""
 
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a storage says of one object: its key in the bucket, its size in bytes, and since when it is there."""
+
+    key: str
+    size: int
+    created_at: datetime
+
+
 class Storage(Protocol):
-    """Takes bytes under a key of one bucket. Keys are `{user_id}/{job_id}/{index}.png` and the like."""
+    """Takes bytes under a key of one bucket. Keys are `{user_id}/{job_id}/{index}.png` and the like.
+
+    Every method raises StorageUnavailableError (try again) or StorageUnusableError (this bucket, key or folder cannot
+    work as it is configured: the sentence names the setting)."""
 
     bucket: str
+
+    async def check(self) -> None:
+        """Return if the bucket is there and may be written to, as far as that can be told without writing."""
 
     async def upload(self, key: str, data: bytes, content_type: str) -> None:
         """Store `data` under `key`, replacing what is there; either all of it is there afterwards or nothing.
 
-        Raises StorageUnavailableError (try again), StorageUnusableError (this worker can store nothing) or
-        StorageRefusedError (never these bytes)."""
+        Cancelling it ends the transfer. Raises StorageRefusedError as well (never these bytes)."""
+
+    async def download(self, key: str) -> bytes:
+        """The bytes of an object. Raises StorageRefusedError where there is none."""
+
+    async def sign(self, keys: Sequence[str], seconds: int) -> dict[str, str]:
+        """For each of `keys` that is there, a URL that shows it for so long to whoever has it."""
+
+    def ls(self, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """Every object whose key begins with the folder `prefix` (no slash at its end), however many there are."""
+
+    async def remove(self, keys: Sequence[str]) -> list[str]:
+        """Delete objects; returns the keys of those that were there."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -1,0 +1,1 @@
+"""Everything that could fail silently, checked."""

@@ -1,0 +1,1 @@
+"""The migrations as files for the Supabase CLI."""

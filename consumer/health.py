@@ -1,0 +1,1 @@
+"""The worker's own readiness, told to whoever watches the process."""

@@ -1,0 +1,1 @@
+"""Objects in the storage that no row tells of."""

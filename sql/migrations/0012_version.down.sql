@@ -1,0 +1,4 @@
+-- What:  to come.
+-- Locks: none.
+
+select 1;
