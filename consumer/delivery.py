@@ -5,11 +5,20 @@ that a slow storage slows the lane instead of filling the memory.
 """
 
 import asyncio
+import math
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_before_delay,
+    wait_random_exponential,
+)
 
 from consumer import events
 from consumer.assets import Assets, Result
@@ -18,11 +27,19 @@ from consumer.engines.base import Output
 from consumer.errors import StorageUnavailableError, unwrap
 from consumer.job import Medium
 from consumer.lease import Lease, Trust
-from consumer.storage.base import Storage
+from consumer.storage.base import PART, Storage
 
-UPLOAD_TRIES = 4
+TRIES = 6
+"""All tries of one upload, and the waits between them, may take so many times as long as one."""
+
+BACKOFF = wait_random_exponential(multiplier=0.2, max=5)
+
 ROOM = 8
 """Outputs that may be under way at once, over all jobs of this worker."""
+
+
+class TrustEndedError(Exception):
+    """The database was away for too long: the upload was ended, and that is not the storage's fault."""
 
 
 class Delivery:
@@ -66,8 +83,8 @@ class Delivery:
         folder = f"{lease.job.user_id}/{lease.job.id}"
         url = f"{folder}/{output.index}.{encoded.extension}"
         thumbnail_url = f"{folder}/{output.index}.thumb.{small.extension}"
-        await self._upload(lease, url, encoded)
-        await self._upload(lease, thumbnail_url, small)
+        await self.upload(lease, url, encoded)
+        await self.upload(lease, thumbnail_url, small)
         result = Result(
             index=output.index, seed=output.seed, url=url, thumbnail_url=thumbnail_url, format=encoded.extension,
             file_size=len(encoded.data), metadata=self._measured(output, encoded),
@@ -75,34 +92,43 @@ class Delivery:
         await self.assets.record(lease.job, medium, result)
         events.emit("asset.recorded", job_id=lease.job.id, index=output.index, bytes=len(encoded.data))
 
-    async def _upload(self, lease: Lease, key: str, encoded: Encoded) -> None:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(StorageUnavailableError),
-            stop=stop_after_attempt(UPLOAD_TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            reraise=True,
-        ):
-            with attempt:
-                lease.check()
-                await self._upload_once(lease, key, encoded)
+    async def upload(self, lease: Lease, key: str, encoded: Encoded) -> None:
+        """Upload until it is stored, or the storage was away for too long."""
+        seconds = self.upload_seconds * math.ceil(len(encoded.data) / PART)
+        while True:
+            await self.trust.wait()
+            with suppress(TrustEndedError):
+                async for attempt in AsyncRetrying(
+                    retry=retry_if_exception_type(StorageUnavailableError),
+                    stop=stop_before_delay(TRIES * seconds),
+                    wait=pause,
+                    sleep=partial(rest, lease),
+                    reraise=True,
+                ):
+                    with attempt:
+                        await self._upload_once(lease, key, encoded, seconds)
+                return
 
-    async def _upload_once(self, lease: Lease, key: str, encoded: Encoded) -> None:
+    async def _upload_once(self, lease: Lease, key: str, encoded: Encoded, seconds: float) -> None:
         """One upload, which ends in time, and at once when the trust window or the lease does."""
-        await self.trust.wait()
         upload = asyncio.create_task(self.storage.upload(key, encoded.data, encoded.content_type))
         stopped = asyncio.create_task(lease.wait_stopped())
-        deadline = asyncio.get_running_loop().time() + self.upload_seconds
+        deadline = asyncio.get_running_loop().time() + seconds
         try:
             while not upload.done():
                 lease.check()
-                left = min(deadline - asyncio.get_running_loop().time(), self.trust.remaining())
+                left, trusted = deadline - asyncio.get_running_loop().time(), self.trust.remaining()
+                if trusted <= 0:
+                    raise TrustEndedError
                 if left <= 0:
-                    raise StorageUnavailableError("An upload took too long.")
-                await asyncio.wait({upload, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    raise StorageUnavailableError(f"An upload took longer than {seconds:g} seconds.")
+                await asyncio.wait({upload, stopped}, timeout=min(left, trusted), return_when=asyncio.FIRST_COMPLETED)
             await upload
         finally:
             upload.cancel()
             stopped.cancel()
+            # The transfer is over before the next one begins.
+            await asyncio.gather(upload, stopped, return_exceptions=True)
 
     def _measured(self, output: Output, encoded: Encoded) -> dict[str, Any]:
         measured: dict[str, Any] = {
@@ -127,3 +153,15 @@ class Delivery:
     def close(self) -> None:
         """Let go of the encoders' threads."""
         self._encoders.shutdown(wait=False, cancel_futures=True)
+
+
+def pause(state: RetryCallState) -> float:
+    """Seconds before the next try: longer each time, and as long as the storage asks for."""
+    error = state.outcome and state.outcome.exception()
+    return max(BACKOFF(state), error.retry_after if isinstance(error, StorageUnavailableError) else 0.0)
+
+
+async def rest(lease: Lease, seconds: float) -> None:
+    """Sleep, and no longer than there is reason to go on."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(lease.wait_stopped(), seconds)

@@ -1,4 +1,4 @@
-"""Where the bytes go: a folder of this machine now, a bucket on Supabase later."""
+"""Where the bytes go: a bucket of a Supabase project, or a folder of this machine."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,22 @@ if TYPE_CHECKING:
 
 
 def open_storage(settings: "Settings") -> Storage:
-    """The storage that the settings name. Raises UsageError for one that this version does not have."""
+    """The storage that the settings name; nothing is connected yet. Raises UsageError where a setting is missing."""
     if settings.storage == "local":
         return LocalStorage(settings.storage_dir, settings.bucket)
-    raise UsageError("This version stores on the local disk only; set CONSUMER_STORAGE=local.")
+    from consumer.storage.supabase import SupabaseStorage  # noqa: PLC0415 it takes half a second
+
+    assert settings.supabase_url
+    if settings.supabase_secret_key is None:
+        raise UsageError(
+            "SUPABASE_SECRET_KEY is not set: set it to a secret key of the project (sb_secret_... or the service_role "
+            "key), or set CONSUMER_STORAGE=local."
+        )
+    key = settings.supabase_secret_key.get_secret_value()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError("SUPABASE_SECRET_KEY holds a character that no key has: copy it again, in one line.")
+    try:
+        return SupabaseStorage(settings.supabase_url, key, settings.bucket, settings.upload_seconds)
+    except ValueError:
+        # Whose text would quote the address.
+        raise UsageError("SUPABASE_URL must be an address like https://project.supabase.co.") from None

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from consumer.errors import StorageRefusedError
+
+PART = 6 * 1024 * 1024
+"""The most bytes that go in one request: Supabase takes larger files in parts of this size."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
@@ -38,10 +43,18 @@ class Storage(Protocol):
         """For each of `keys` that is there, a URL that shows it for so long to whoever has it."""
 
     def ls(self, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """Every object whose key begins with the folder `prefix` (no slash at its end), however many there are."""
+        """Every object whose key begins with the folder `prefix` (no slash at its end), however many there are.
+
+        What is removed meanwhile may hide others: read to the end before you remove."""
 
     async def remove(self, keys: Sequence[str]) -> list[str]:
         """Delete objects; returns the keys of those that were there."""
 
     async def close(self) -> None:
         """Let go of connections."""
+
+
+def check_key(key: str) -> None:
+    """Raise StorageRefusedError for a key that leaves the bucket, or that a path cannot hold."""
+    if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise StorageRefusedError("The storage refused a key that does not stay inside the bucket.")

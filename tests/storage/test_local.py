@@ -4,13 +4,13 @@ import asyncio
 import errno
 import os
 import threading
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from consumer.errors import StorageRefusedError, StorageUnavailableError, StorageUnusableError, UsageError
-from consumer.settings import Settings
-from consumer.storage import open_storage
+from consumer.errors import StorageRefusedError, StorageUnavailableError, StorageUnusableError
 from consumer.storage.local import LocalStorage
 
 KEY = "3f0c/9a1b/0.png"
@@ -65,7 +65,7 @@ def test_a_key_that_leaves_the_bucket_is_refused(storage, tmp_path, key):
     [
         (errno.ENOSPC, StorageUnusableError, "full"),
         (errno.EDQUOT, StorageUnusableError, "full"),
-        (errno.EIO, StorageUnavailableError, "could not write"),
+        (errno.EIO, StorageUnavailableError, "could not read or write"),
         (errno.EACCES, StorageUnusableError, "CONSUMER_STORAGE_DIR"),
         (errno.EROFS, StorageUnusableError, "CONSUMER_STORAGE_DIR"),
     ],
@@ -122,13 +122,60 @@ def test_uploads_beside_each_other_all_arrive(storage, tmp_path):
     assert all(storage.path(f"job/{n}.png").read_bytes() == bytes([n]) * 999 for n in range(50))
 
 
-def test_the_settings_choose_the_folder_and_the_bucket(tmp_path):
-    storage = open_storage(Settings(storage="local", storage_dir=tmp_path, bucket="mine", _env_file=None))
-    assert isinstance(storage, LocalStorage)
-    assert (storage.bucket, storage.path("a/0.png")) == ("mine", tmp_path / "mine/a/0.png")
+def test_a_check_passes_where_a_folder_can_be_made_and_makes_none(storage, tmp_path):
+    asyncio.run(storage.check())
+    assert list(tmp_path.iterdir()) == []
+    upload(storage, b"x")
+    asyncio.run(storage.check())
 
 
-def test_a_storage_that_this_version_lacks_is_refused_with_what_helps():
-    settings = Settings(storage="supabase", supabase_url="https://project.supabase.co", _env_file=None)
-    with pytest.raises(UsageError, match="CONSUMER_STORAGE=local"):
-        open_storage(settings)
+def test_a_check_fails_where_a_file_is_in_the_way(storage, tmp_path):
+    (tmp_path / "workspace-temp").write_text("in the way")
+    with pytest.raises(StorageUnusableError, match="CONSUMER_STORAGE_DIR"):
+        asyncio.run(storage.check())
+
+
+def test_a_check_fails_where_this_user_may_not_write(storage, tmp_path, monkeypatch):
+    # Whoever may do everything runs these tests too.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(StorageUnusableError, match="CONSUMER_STORAGE_DIR"):
+        asyncio.run(storage.check())
+
+
+def test_a_download_is_what_was_uploaded(storage):
+    upload(storage, b"pixels")
+    assert asyncio.run(storage.download(KEY)) == b"pixels"
+    for key in ("3f0c/9a1b/1.png", "3f0c/9a1b", f"{KEY}/deeper"):
+        with pytest.raises(StorageRefusedError, match="no such object"):
+            asyncio.run(storage.download(key))
+
+
+def test_a_file_is_shown_by_its_address_for_as_long_as_it_is_there(storage):
+    upload(storage, b"pixels", "a b/0.png")
+    urls = asyncio.run(storage.sign(["a b/0.png", "a b/1.png", "a b"], 60))
+    assert list(urls) == ["a b/0.png"]
+    with urllib.request.urlopen(urls["a b/0.png"]) as reply:
+        assert reply.read() == b"pixels"
+
+
+def test_a_listing_has_every_file_below_a_folder_and_no_part(storage, tmp_path):
+    async def listed(prefix: str = "") -> list[tuple[str, int]]:
+        found = [each async for each in storage.ls(prefix)]
+        assert all(abs(datetime.now(UTC) - each.created_at) < timedelta(minutes=5) for each in found)
+        return [(each.key, each.size) for each in found]
+
+    assert asyncio.run(listed()) == []
+    for key in ("u/j1/0.png", "u/j1/deep/er.png", "u/j10/0.png", "top.png"):
+        upload(storage, key.encode(), key)
+    (tmp_path / "workspace-temp/u/j1/.0f.part").write_bytes(b"half")
+    below = [("u/j1/0.png", 10), ("u/j1/deep/er.png", 16)]
+    assert asyncio.run(listed()) == [("top.png", 7), *below, ("u/j10/0.png", 11)]
+    assert asyncio.run(listed("u/j1")) == below
+    assert asyncio.run(listed("nowhere")) == []
+
+
+def test_removing_tells_what_was_there(storage, tmp_path):
+    upload(storage, b"x", "a/0.png")
+    upload(storage, b"x", "a/1.png")
+    assert asyncio.run(storage.remove(["a/0.png", "a/2.png", "a"])) == ["a/0.png"]
+    assert files(tmp_path) == ["workspace-temp/a/1.png"]
