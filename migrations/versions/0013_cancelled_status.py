@@ -1,4 +1,4 @@
-"""cancelled_status: see sql/migrations/0013_cancelled_status.up.sql."""
+"""cancelled status: see sql/migrations/0013_cancelled_status.up.sql."""
 
 from consumer.migrate import run_statements
 

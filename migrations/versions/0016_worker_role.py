@@ -1,4 +1,4 @@
-"""worker_role: see sql/migrations/0016_worker_role.up.sql."""
+"""worker role: see sql/migrations/0016_worker_role.up.sql."""
 
 from consumer.migrate import run_statements
 

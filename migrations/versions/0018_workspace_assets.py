@@ -1,4 +1,4 @@
-"""workspace_assets: see sql/migrations/0018_workspace_assets.up.sql."""
+"""workspace assets: see sql/migrations/0018_workspace_assets.up.sql."""
 
 from consumer.migrate import run_statements
 

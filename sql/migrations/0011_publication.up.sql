@@ -1,5 +1,7 @@
 -- What:  jobs, images and videos in the publication supabase_realtime, which is made where it does not exist.
--- Why:   Realtime shows a frontend the UPDATE of a row only when the row's table is published.
+-- Why:   Realtime shows a frontend the UPDATE of a row only when the row's table is published. REPLICA IDENTITY stays as it
+--        is: the primary key is enough, and FULL writes every row twice. A table without any is refused, because once
+--        published it would refuse every UPDATE itself.
 -- Locks: SHARE UPDATE EXCLUSIVE for a moment on the tables added.
 -- Undo:  0011_publication.down.sql.
 
@@ -21,6 +23,15 @@ begin
       select from pg_catalog.pg_publication_tables
       where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = relation
     ) then
+      if exists (
+        select from pg_catalog.pg_class c
+        where c.oid = format('public.%I', relation)::regclass and c.relreplident in ('n', 'd') and (
+          c.relreplident = 'n' or not exists (select from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary)
+        )
+      ) then
+        raise exception 'The table public.% has no replica identity, and would refuse every UPDATE once it is published: '
+          'alter table public.% replica identity default.', relation, relation;
+      end if;
       execute format('alter publication supabase_realtime add table public.%I', relation);
       insert into consumer.created (object) values ('publication of public.' || relation) on conflict do nothing;
     end if;

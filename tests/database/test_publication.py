@@ -1,11 +1,16 @@
 """What a frontend that listens through Realtime is told of a job."""
 
+import asyncio
+
 import pytest
 
 from consumer import migrate
+from consumer.database import Database as Pool
+from consumer.errors import DatabaseRefusedError
 from decoding import Publication, completions
 from jobs import Hands, Jobs
 from postgres import Database, Databases
+from postgres import migrate as bring_up
 from stages import state
 
 TABLES = ("images", "jobs", "videos")
@@ -81,3 +86,56 @@ def test_a_publication_that_was_not_there_is_made_and_taken_away(databases: Data
         assert state(db).schema == stages["0011"].state_after.schema
         migrate.downgrade(db.dsn, "0010")
         assert connection.execute("select pubname from pg_publication").fetchall() == []
+
+
+# Wherever the tables are published, a job runs through.
+
+
+@pytest.mark.parametrize("made", ["for all tables", "for tables in schema public, consumer"])
+def test_a_job_runs_through_where_everything_is_published(
+    databases: Databases, stages, runner: asyncio.Runner, made: str
+) -> None:
+    with databases.clone(databases.dressed) as db:
+        with db.connect(db.admin_dsn) as admin:
+            admin.execute("create schema consumer authorization postgres; drop publication supabase_realtime")
+            admin.execute(f"create publication supabase_realtime {made}".encode())
+            admin.execute("alter publication supabase_realtime owner to postgres")
+        bring_up(db.dsn)
+        jobs, pool = Jobs(db), Pool(db.dsn)
+        runner.run(pool.open())
+        worker = Hands(runner, pool)
+        with Publication(db) as publication:
+            job_id = jobs.add()
+            for _ in range(2):
+                worker.beat(idle=True)
+            job = worker.take()
+            worker.progress(job, 50, {0: 50})
+            worker.record(job)
+            assert worker.complete(job) == (True, True)
+            changes = publication.read()
+        runner.run(pool.close())
+        assert completions(changes) == [(str(job_id), "0")]
+
+
+def test_each_table_of_ours_has_a_primary_key_by_which_its_changes_can_be_told(db: Database) -> None:
+    without = (
+        "select c.oid::regclass::text from pg_class c where c.relkind in ('r', 'p')"
+        " and c.relnamespace in ('public'::regnamespace, 'consumer'::regnamespace)"
+        " and not exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary)"
+    )
+    with db.connect() as connection:
+        assert connection.execute(without).fetchall() == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_whose_updates_could_not_be_told_is_not_published(databases: Databases, stages, table: str) -> None:
+    with databases.clone(stages["0010"].after.name) as db:
+        db.connect().execute(f"alter table public.{table} replica identity nothing".encode())
+        before = state(db)
+        with pytest.raises(DatabaseRefusedError) as caught:
+            migrate.upgrade(db.dsn, "0011")
+        assert str(caught.value) == (
+            f"The table public.{table} has no replica identity, and would refuse every UPDATE once it is published: "
+            f"alter table public.{table} replica identity default."
+        )
+        assert state(db) == before

@@ -1,0 +1,39 @@
+"""How often a frontend is told how far a job is: at most once a second, however fast the steps are."""
+
+import asyncio
+from itertools import pairwise
+
+from consumer.lease import Lease
+from consumer.progress import Progress
+from jobs import Hands, Jobs
+
+AUDIT = """
+create table public.told (at timestamptz, progress integer);
+create function public.tell() returns trigger language plpgsql as $$
+begin
+  insert into public.told values (clock_timestamp(), new.progress);
+  return null;
+end $$;
+create trigger tell after update on public.images for each row execute function public.tell();
+"""
+AWAY = "drop trigger tell on public.images; drop function public.tell; drop table public.told"
+
+
+def test_an_engine_that_reports_a_thousand_steps_a_second_is_shown_once_a_second(
+    jobs: Jobs, worker: Hands, lease: Lease
+) -> None:
+    async def work() -> None:
+        async with Progress(lease, worker.assets, [0], 1) as progress:
+            for step in range(3_000):
+                progress.on_step([0], step, 3_000)
+                await asyncio.sleep(0.001)
+
+    jobs.run(AUDIT)
+    try:
+        worker.do(work())
+        told = jobs.run("select at, progress from public.told order by at")
+    finally:
+        jobs.run(AWAY)
+    assert len(told) >= 2
+    assert all((later["at"] - earlier["at"]).total_seconds() >= 0.99 for earlier, later in pairwise(told))
+    assert all(earlier["progress"] < later["progress"] < 100 for earlier, later in pairwise(told))
