@@ -5,6 +5,7 @@ the same claims, for the commands `submit` and `demo`.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,13 +117,66 @@ def operator(dsn: str) -> Iterator[Connection]:
             raise UsageError("A row holds a value that cannot be shown, such as an infinite time.") from None
 
 
+def find(connection: Connection, text: str) -> UUID:
+    """The job whose id begins with `text`; raises UsageError unless it is exactly one."""
+    digits = text.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
+        raise UsageError(f"A job's ID is a UUID, or its first 6 characters or more; {text!r} is neither.")
+    span = {"low": digits.ljust(32, "0"), "high": digits.ljust(32, "f")}
+    found = [row["id"] for row in connection.execute(query("find_jobs"), span)]
+    if not found:
+        raise UsageError(f"There is no job {text}; `consumer jobs list` shows the newest ones.")
+    if len(found) > 1:
+        raise UsageError(f"More than one job begins with {text}: give more of its ID.")
+    return UUID(str(found[0]))
+
+
 def ask(connection: Connection, what: str, job_id: UUID) -> str:
     """Call retry_job or cancel_job as the operator (`what`: retry, cancel); returns the status that the job has now."""
     try:
         [row] = connection.execute(query(f"ask_{what}"), {"job_id": job_id}).fetchall()
     except psycopg.errors.NoDataFound:
-        raise UsageError(f"The job {job_id} is of a type that this system does not run.") from None
+        raise UsageError(f"The job {job_id} {_outside(connection, job_id)}") from None
     return str(row["status"])
+
+
+def unpark(connection: Connection, job_id: UUID, *, begun: bool = False) -> None:
+    """Put a job that was there before the queue in line, with its rows, as an insert would.
+
+    One that another worker had begun only where `begun` is said. Raises UsageError where it is not parked, or where
+    its request asks for too many assets.
+    """
+    try:
+        with connection.transaction():
+            rows = connection.execute(query("unpark_job"), {"job_id": job_id, "begun": begun}).fetchall()
+            if rows:
+                connection.execute(query("link_named_rows"), {"job_id": job_id})
+                connection.execute(query(f"unpark_{Medium(rows[0]['medium'])}s"), {"job_id": job_id})
+    except psycopg.errors.InvalidParameterValue as error:
+        raise UsageError(f"The job {job_id} stays parked: {error.diag.message_primary}") from None
+    if not rows:
+        raise UsageError(f"The job {job_id} {_outside(connection, job_id)}")
+
+
+def count_parked(connection: Connection) -> tuple[int, int]:
+    """How many jobs from before the queue nobody has begun, and how many somebody has."""
+    [row] = connection.execute(query("count_parked")).fetchall()
+    return row["waiting"], row["begun"]
+
+
+def _outside(connection: Connection, job_id: UUID) -> str:
+    """Why the queue does not do with a job what it was asked to: the end of a sentence."""
+    rows = connection.execute(query("read_parking"), {"job_id": job_id}).fetchall()
+    if not rows:
+        return "is gone."
+    [job] = rows
+    if not job["known"]:
+        return "is of a type that this system does not run."
+    if job["engine"] is not None:
+        return f"is {job['status']}, and not parked."
+    if job["status"] in (None, Status.queued, Status.processing):
+        return f"is parked; `consumer jobs unpark {job_id}` puts it in line."
+    return f"is from before the queue, and {job['status']}; insert it anew."
 
 
 def read(connection: Connection, job_ids: Sequence[UUID]) -> list[JobView]:

@@ -1,7 +1,9 @@
-"""Look at jobs, put a failed one back in line, cancel one. An ID may be shortened to 6 characters or more."""
+"""Look at jobs, put a failed one back in line, cancel one, unpark those from before the queue was there.
+
+An ID may be shortened to 6 characters or more.
+"""
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -11,8 +13,9 @@ from uuid import UUID
 from rich.markup import escape
 
 from consumer import client
+from consumer.cli import unpark
 from consumer.cli.terminal import ago, coloured, console, print_json, size, table
-from consumer.client import Connection, operator
+from consumer.client import Connection, find, operator
 from consumer.errors import UsageError
 from consumer.job import Status
 from consumer.settings import load_settings
@@ -26,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = actions.add_parser("list", help="the newest jobs")
     listed.add_argument("--status", choices=[status.value for status in Status], help="only those with this status")
+    listed.add_argument("--parked", action="store_true", help="only those that were there before the queue, and wait")
     listed.add_argument("--user", metavar="UUID", help="only those of this user")
     listed.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
     listed.add_argument("--json", action="store_true", help="print a JSON array")
@@ -34,42 +38,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="print one JSON object")
     for action, text in (("retry", "put a failed or cancelled job back in line"), ("cancel", "end a job")):
         actions.add_parser(action, help=text).add_argument("id", metavar="ID")
+    unpark.add_arguments(
+        actions.add_parser("unpark", help="put jobs in line that were queued before the queue was there")
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what `args.action` names."""
     act: Mapping[str, Callable[[Connection, argparse.Namespace], int]] = {
-        "list": _list, "show": _show, "retry": _retry, "cancel": _cancel,
+        "list": _list, "show": _show, "retry": _retry, "cancel": _cancel, "unpark": unpark.run,
     }  # fmt: skip
     with operator(load_settings().require_database_url()) as connection:
         return act[args.action](connection, args)
 
 
-def find(connection: Connection, text: str) -> UUID:
-    """The job whose id begins with `text`; raises UsageError unless it is exactly one."""
-    digits = text.replace("-", "").lower()
-    if not re.fullmatch(r"[0-9a-f]{6,32}", digits):
-        raise UsageError(f"A job's ID is a UUID, or its first 6 characters or more; {text!r} is neither.")
-    span = {"low": digits.ljust(32, "0"), "high": digits.ljust(32, "f")}
-    found = [row["id"] for row in connection.execute(query("find_jobs"), span)]
-    if not found:
-        raise UsageError(f"There is no job {text}; `consumer jobs list` shows the newest ones.")
-    if len(found) > 1:
-        raise UsageError(f"More than one job begins with {text}: give more of its ID.")
-    return UUID(str(found[0]))
-
-
 def _list(connection: Connection, args: argparse.Namespace) -> int:
     if not 1 <= args.limit <= 10_000:
         raise UsageError("--limit must be a whole number from 1 to 10000.")
-    wanted = {"status": args.status, "user_id": _uuid(args.user), "limit": args.limit}
+    wanted = {"status": args.status, "user_id": _uuid(args.user), "parked": args.parked, "limit": args.limit}
     jobs = connection.execute(query("list_jobs"), wanted).fetchall()
     if args.json:
         print_json(jobs)
         return 0
     out = console()
     if not jobs:
-        out.print("No jobs.")
+        out.print("No parked jobs." if args.parked else "No jobs.")
         return 0
     rows = table("job", "type", "status", "done", "attempts", "created", "user", "error", right=("done", "attempts"))
     for job in jobs:
@@ -79,6 +72,15 @@ def _list(connection: Connection, args: argparse.Namespace) -> int:
             str(job["user_id"])[:SHORT], escape(job["error_message"] or ""),
         )  # fmt: skip
     out.print(rows)
+    if args.parked or any(job["engine"] is None for job in jobs):
+        out.print(unpark.told(connection), end="")
+    if not args.parked:
+        _unserved(connection, jobs)
+    return 0
+
+
+def _unserved(connection: Connection, jobs: list[dict[str, Any]]) -> None:
+    out = console()
     for waiting in connection.execute(query("unserved_jobs"), {"job_ids": [job["id"] for job in jobs]}):
         what = f"{waiting['jobs']} queued {waiting['job_type']}"
         if waiting["engine"] is None:
@@ -87,7 +89,6 @@ def _list(connection: Connection, args: argparse.Namespace) -> int:
             )
         else:
             out.print(f"{what}: no live worker has the engine {waiting['engine']}; `consumer run` starts one.")
-    return 0
 
 
 def _uuid(text: str | None) -> UUID | None:

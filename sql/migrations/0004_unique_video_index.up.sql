@@ -2,7 +2,7 @@
 -- Why:   one visible result per picture; a second row for the same key is refused by the database itself.
 -- Locks: built CONCURRENTLY, outside a transaction: it waits up to ten minutes for older transactions, and no read or
 --        write waits for it. An INVALID leftover of an earlier try is dropped first (ACCESS EXCLUSIVE for a moment).
---        Duplicates make it fail without harm; remove them and run it again.
+--        Duplicates make it refuse before it builds anything, with the query that shows them.
 -- Undo:  0004_unique_video_index.down.sql.
 -- transaction: none
 
@@ -16,6 +16,27 @@ begin
     select from pg_catalog.pg_index where indexrelid = to_regclass('public.videos_job_id_image_index_key') and not indisvalid
   ) then
     drop index public.videos_job_id_image_index_key;
+  end if;
+end
+$$;
+
+do $$
+declare
+  doubled bigint;
+begin
+  if to_regclass('public.videos_job_id_image_index_key') is not null then
+    return;
+  end if;
+  select count(*) into doubled from (
+    select from public.videos a where a.job_id is not null and a.image_index is not null
+    group by a.job_id, a.image_index having count(*) > 1
+  ) as twins;
+  if doubled > 0 then
+    raise exception 'In public.videos % pairs of job_id and image_index stand in more than one row each. This shows them: %',
+      doubled,
+      'select job_id, image_index, array_agg(id order by created_at) from public.videos '
+      'where job_id is not null and image_index is not null group by 1, 2 having count(*) > 1; '
+      'keep one row of each, and run this again.';
   end if;
 end
 $$;

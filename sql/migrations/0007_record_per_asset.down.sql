@@ -4,6 +4,8 @@ set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
 
+drop trigger if exists consumer_link_late_row on public.jobs;
+
 drop trigger if exists consumer_replace_ours on public.videos;
 
 drop trigger if exists consumer_make_room on public.videos;
@@ -15,6 +17,8 @@ drop trigger if exists consumer_make_room on public.images;
 drop trigger if exists consumer_create_rows on public.jobs;
 
 drop trigger if exists consumer_put_in_line on public.jobs;
+
+drop function if exists consumer.link_late_row();
 
 drop function if exists consumer.replace_ours();
 

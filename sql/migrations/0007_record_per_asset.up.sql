@@ -192,6 +192,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   known boolean;
   owner uuid;
+  state text;
   ours record;
 begin
   if tg_op = 'UPDATE' then
@@ -204,12 +205,20 @@ begin
     return new;
   end if;
   -- Job before image, as every write of the worker does, so that the two can wait for each other but never deadlock.
-  select j.user_id into owner from public.jobs j where j.id = new.job_id and j.engine is not null for no key update;
+  select j.user_id, j.status into owner, state from public.jobs j where j.id = new.job_id and j.engine is not null for no key update;
   if not found then
     return new;
   end if;
   if owner is distinct from new.user_id and consumer.api_role() then
     raise exception 'job_id must name a job of your own.' using errcode = '42501';
+  end if;
+  -- A claim gives a row without an index one; to a row that comes after it nobody else would.
+  if new.image_index is null and state in ('processing', 'completed') then
+    execute format(
+      'select a.image_index from %s a where a.job_id = $1 and a.user_id = $2 and a.managed and a.image_index >= 0
+       order by a.status is not distinct from ''completed'', a.image_index limit 1',
+      tg_relid::regclass
+    ) into new.image_index using new.job_id, new.user_id;
   end if;
   if new.image_index is null or new.image_index < 0 then
     return new;
@@ -268,6 +277,25 @@ begin
 end
 $$;
 
+create or replace function consumer.link_late_row() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update public.images i set job_id = new.id, image_index = coalesce(i.image_index, 0)
+  where new.image_id is distinct from old.image_id and i.id = new.image_id and i.user_id = new.user_id
+    and i.job_id is null and i.status is distinct from 'completed' and not exists (
+      select from public.images taken
+      where taken.job_id = new.id and taken.image_index = coalesce(i.image_index, 0) and not taken.managed
+    );
+  update public.videos v set job_id = new.id, image_index = coalesce(v.image_index, 0)
+  where new.video_id is distinct from old.video_id and v.id = new.video_id and v.user_id = new.user_id
+    and v.job_id is null and v.status is distinct from 'completed' and not exists (
+      select from public.videos taken
+      where taken.job_id = new.id and taken.image_index = coalesce(v.image_index, 0) and not taken.managed
+    );
+  return null;
+end
+$$;
+
 revoke all on function
   consumer.api_role(),
   consumer.asset_count(jsonb, consumer.job_types),
@@ -276,7 +304,8 @@ revoke all on function
   consumer.link_named_rows(public.jobs, consumer.job_types),
   consumer.create_rows(),
   consumer.make_room(),
-  consumer.replace_ours()
+  consumer.replace_ours(),
+  consumer.link_late_row()
 from public;
 
 create or replace trigger consumer_put_in_line
@@ -307,3 +336,11 @@ create or replace trigger consumer_replace_ours
 after insert or update of job_id, image_index on public.videos
 for each row when (new.job_id is not null and new.image_index >= 0 and not new.managed)
 execute function consumer.replace_ours();
+
+-- A browser links its video to its job after the INSERT, and maybe after the claim: jobs.video_id is all that it writes.
+create or replace trigger consumer_link_late_row
+after update of image_id, video_id on public.jobs
+for each row when (
+  new.engine is not null and (new.image_id is distinct from old.image_id or new.video_id is distinct from old.video_id)
+)
+execute function consumer.link_late_row();

@@ -1,8 +1,12 @@
--- The newest jobs, of one status and of one user where asked for, each with how many of its assets are done.
+-- The newest jobs, of one status, of one user, or those that are parked where asked for, each with how many of its assets are done.
 with newest as (
   select j.* from public.jobs j
   where (%(status)s::text is null or j.status = %(status)s::text)
     and (%(user_id)s::uuid is null or j.user_id = %(user_id)s::uuid)
+    and (not %(parked)s::boolean or (
+      j.engine is null and (j.status in ('queued', 'processing') or j.status is null)
+      and j.job_type in (select t.job_type from consumer.job_types t)
+    ))
   order by j.created_at desc, j.id
   limit %(limit)s::integer
 )

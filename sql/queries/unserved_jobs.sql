@@ -2,7 +2,9 @@
 -- NULL): how many of each type.
 select j.job_type, j.engine, count(*) as jobs
 from public.jobs j
-where j.id = any (%(job_ids)s::uuid[]) and j.status = 'queued' and not exists (
+where j.id = any (%(job_ids)s::uuid[]) and j.status = 'queued'
+  and (j.engine is not null or not exists (select from consumer.job_types t where t.job_type = j.job_type))
+  and not exists (
   select from consumer.workers w
   where j.engine = any (w.engines) and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
 )

@@ -163,7 +163,7 @@ def test_a_video_of_the_application_replaces_ours_and_keeps_what_it_held(jobs: J
     mine = jobs.insert("videos", {"user_id": jobs.user, "job_id": job_id, "image_index": 0, "title": "mine"})
     job, _, [video] = jobs.rows(job_id)
     assert (job["status"], job["video_id"]) == ("completed", mine)
-    kept = set(ours) - {"id", "title", "managed", "created_at", "updated_at"}
+    kept = set(ours) - {"id", "title", "managed", "created_at", "updated_at", "version"}
     assert {column: video[column] for column in kept} == {column: ours[column] for column in kept}
     assert (video["id"], video["title"], video["managed"]) == (mine, "mine", False)
 

@@ -89,9 +89,13 @@ def test_duplicates_stop_the_unique_index_and_once_they_are_gone_it_is_built(
         with pytest.raises(DatabaseRefusedError) as caught:
             migrate.upgrade(db.dsn, revision)
         assert str(caught.value) == (
-            f'could not create unique index "{table}_job_id_image_index_key". '
-            f"Key (job_id, image_index)=({job_id}, 0) is duplicated."
+            f"In public.{table} 1 pairs of job_id and image_index stand in more than one row each. This shows them: "
+            f"select job_id, image_index, array_agg(id order by created_at) from public.{table} "
+            "where job_id is not null and image_index is not null group by 1, 2 having count(*) > 1; "
+            "keep one row of each, and run this again."
         )
+        index = f"select to_regclass('public.{table}_job_id_image_index_key')"
+        assert connection.execute(index.encode()).fetchone() == (None,)
         assert migrate.current(db.dsn) == stage.state_before.revision
 
         one = f"delete from public.{table} where id = (select id from public.{table} limit 1)"

@@ -1,1 +1,0 @@
-"""What an existing database holds that a migration would stumble over, read before any DDL."""

@@ -1,0 +1,2 @@
+-- What the migrations made.
+select object from consumer.created
