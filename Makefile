@@ -36,7 +36,7 @@ lint: $(VENV)/.dev ## check format, style, types, layers and the SQL of the migr
 	@$(BIN)/ruff check -q $(CODE)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/squawk sql/migrations/*.up.sql
+	@$(BIN)/squawk sql/migrations/*.up.sql sql/optional/*.up.sql
 
 format: $(VENV)/.dev ## write the Python files as `make lint` wants them
 	@$(BIN)/ruff check -q --fix-only $(CODE)

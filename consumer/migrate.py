@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from consumer import statements
-from consumer.database import connect, conninfo, revision_of
+from consumer.database import check_schema, connect, conninfo, revision_of
 from consumer.errors import DatabaseRefusedError, UsageError
 from consumer.job import JobType
 
@@ -120,6 +120,21 @@ def offline_sql(span: str = "head", direction: str = "up") -> str:
     run = command.upgrade if direction == "up" else command.downgrade
     run(_config(output_buffer=buffer), span, sql=True)
     return buffer.getvalue()
+
+
+def broadcast(dsn: str, direction: str) -> None:
+    """Turn Broadcast on (`up`) or off (`down`); twice is once. Raises SchemaTooOldError."""
+    with connect(dsn) as connection:
+        check_schema(connection)
+    with _session(dsn) as connection:
+        for statement in statements.split(statements.optional("broadcast", direction)):
+            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+        connection.commit()
+
+
+def broadcast_sql(direction: str) -> str:
+    """What `broadcast` would run, as text."""
+    return f"begin;\n\n{statements.optional('broadcast', direction)}\ncommit;\n"
 
 
 def job_types_sql(job_types: Iterable[JobType]) -> str:

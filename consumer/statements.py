@@ -13,6 +13,9 @@ MIGRATIONS = ROOT / "migrations"
 HEAD = "0018"
 """The revision that this version of the worker needs at least."""
 
+TRANSACTION_NONE = "\n-- transaction: none\n"
+"""In the header of a revision whose statements must not run in one transaction."""
+
 # What may hold a semicolon that does not end a statement: a comment, a quoted text or name, a dollar-quoted body.
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?P<tag>\$\w*\$).*?(?P=tag)|(?P<end>;)", re.DOTALL
@@ -41,6 +44,16 @@ def _says_something(statement: str) -> bool:
 
 def migration(number: str, direction: str) -> tuple[list[str], bool]:
     """The statements of one revision (`up` or `down`), and whether they run in one transaction."""
+    text = script(number, direction)
+    return split(text), TRANSACTION_NONE not in text
+
+
+def script(number: str, direction: str) -> str:
+    """The file of one revision, with its header."""
     [path] = (SQL / "migrations").glob(f"{number}_*.{direction}.sql")
-    text = path.read_text()
-    return split(text), "\n-- transaction: none\n" not in text
+    return path.read_text()
+
+
+def optional(name: str, direction: str) -> str:
+    """The file of what is in the schema only where it was asked for."""
+    return (SQL / "optional" / f"{name}.{direction}.sql").read_text()

@@ -27,7 +27,7 @@ COMMANDS = {
     "run": "the worker",
     "submit": "insert a job as a frontend would",
     "jobs": "list, show, retry, cancel, unpark jobs",
-    "migrate": "the database's schema: up, down, status, sql, preflight, export",
+    "migrate": "the database's schema: up, down, status, sql, preflight, export, broadcast",
     "engines": "job types, engines and models, and what can be loaded here",
     "job-types": "write the job types of the TOML into the database",
     "storage": "sign and list the objects of a job; find objects that no row tells of",
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args))
     except ConsumerError as error:
         print(error, file=sys.stderr)
-        return EXIT_CODES.get(type(error), 1)
+        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -1,6 +1,7 @@
 """`consumer migrate`: up, down, status, and the SQL of it all."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,60 @@ def test_a_revision_that_there_is_not_is_a_sentence(connected: Command, action: 
     refused = connected("migrate", *action)
     assert refused.code == 2
     assert refused.err == f"There is no revision 0042; the newest is {HEAD}. See `consumer migrate status`.\n"
+
+
+@pytest.fixture
+def folder(bare: Path) -> Path:
+    """Where the Supabase CLI looks."""
+    folder = bare / "supabase" / "migrations"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_export_prints_one_line_per_file_without_a_database(consumer: Command, folder: Path) -> None:
+    first = consumer("migrate", "export")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names[-1].endswith("_consumer_job_types.sql")
+    assert (first.code, first.out.splitlines()) == (0, [f"written  {name}" for name in names])
+    again = consumer("migrate", "export")
+    assert again.out.splitlines() == [f"there    {name}" for name in names]
+
+
+def test_export_tells_scripts_the_same(consumer: Command, folder: Path) -> None:
+    consumer("migrate", "export", "--to", folder)
+    out = consumer("migrate", "export", "--to", folder, "--broadcast", "--json").out
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [line["file"] for line in told if line["written"]] == [
+        path.name for path in folder.iterdir() if path.name.endswith("_consumer_broadcast.sql")
+    ]
+    assert {line["file"] for line in told} == {path.name for path in folder.iterdir()}
+
+
+def test_export_without_a_folder_is_a_sentence(consumer: Command, bare: Path) -> None:
+    refused = consumer("migrate", "export")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "There is no folder supabase/migrations to write to: make it, or name another one with --to.\n"
+    )
+
+
+def test_broadcast_is_turned_on_and_off(connected: Command, db: Database) -> None:
+    there = "select count(*) from pg_trigger where tgname ~ '^consumer_broadcast_'"
+    on = connected("migrate", "broadcast")
+    assert on.out == "Broadcast is on: private topics user:{user_id}, events job, image, video.\n"
+    assert db.connect().execute(there).fetchone() == (6,)
+    assert connected("migrate", "broadcast", "--off").out == "Broadcast is off.\n"
+    assert db.connect().execute(there).fetchone() == (0,)
+
+
+def test_the_sql_of_broadcast_is_printed_without_a_database(consumer: Command) -> None:
+    assert "create policy consumer_read_own_topic" in consumer("migrate", "broadcast", "--sql").out
+    assert "drop function if exists consumer.broadcast()" in consumer("migrate", "broadcast", "--off", "--sql").out
+
+
+def test_broadcast_asks_for_the_newest_revision_first(bare_database: Command) -> None:
+    refused = bare_database("migrate", "broadcast")
+    assert refused.code == 4
+    assert refused.err == (
+        f"The database is at revision none, and this version needs {HEAD}: run `consumer migrate up`.\n"
+    )
