@@ -15,9 +15,14 @@ The map of the house, from the top down; imports go down only.
     queue       claim, complete, retry, fail, release, rescue: one method per file in sql/queries
     assets      the image and video rows of a job
     engines/    what makes the pixels: sketch, sdxl, and yours
-    storage/    where the bytes go: local now, a bucket on Supabase
-    database    connections; refuses a schema that is too old
+    storage/    where the bytes go: a bucket on Supabase, or a folder
+    database    connections (how: login, gate, pooler); refuses a schema that is too old
+    health      the worker's own readiness, told to whoever watches the process
     migrate     the schema of this version, by Alembic; only `consumer migrate` comes here
+    preflight/  what an existing database holds that a migration would stumble over; reads only
+    export      the migrations as files for the Supabase CLI
+    unrecorded  objects in the storage that no row tells of
+    doctor/     everything that could fail silently, checked
     client      what a frontend does, for the commands submit and demo
     embedded    a private Postgres from a wheel (its files: cluster), dressed as a Supabase database
     encode      pixels -> PNG, WebP, MP4 bytes; made once
