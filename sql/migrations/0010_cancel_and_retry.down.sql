@@ -8,6 +8,10 @@ drop function if exists public.retry_job(uuid);
 
 drop function if exists public.cancel_job(uuid);
 
+drop function if exists consumer.retry_job(uuid);
+
+drop function if exists consumer.cancel_job(uuid);
+
 drop function if exists consumer.lock_own_job(uuid);
 
 delete from consumer.created where object in ('public.cancel_job(uuid)', 'public.retry_job(uuid)');

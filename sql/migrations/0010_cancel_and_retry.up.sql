@@ -1,7 +1,8 @@
 -- What:  cancel_job(job_id) and retry_job(job_id), which a frontend calls by rpc for its own jobs. Each returns the
 --        job's status afterwards, and changes nothing where there is nothing to cancel or to retry.
 --        A function of the application that has one of these names is not replaced: this revision refuses.
--- Why:   users may not write to jobs, and a cancel must reach a running worker.
+-- Why:   users may not write to jobs, and a cancel must reach a running worker. What frontends call has their own rights
+--        and only passes the id on; what has the owner's is in the schema consumer, where no frontend can name it.
 -- Locks: none on tables.
 -- Undo:  0010_cancel_and_retry.down.sql.
 
@@ -41,10 +42,10 @@ begin
 end
 $$;
 
-create or replace function public.cancel_job(job_id uuid) returns text
+create or replace function consumer.cancel_job(wanted uuid) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  job public.jobs := consumer.lock_own_job(cancel_job.job_id);
+  job public.jobs := consumer.lock_own_job(wanted);
 begin
   if job.status not in ('queued', 'processing') then
     return job.status;
@@ -62,10 +63,10 @@ begin
 end
 $$;
 
-create or replace function public.retry_job(job_id uuid) returns text
+create or replace function consumer.retry_job(wanted uuid) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  job public.jobs := consumer.lock_own_job(retry_job.job_id);
+  job public.jobs := consumer.lock_own_job(wanted);
   place timestamptz := clock_timestamp();
 begin
   if job.status not in ('failed', 'cancelled') then
@@ -85,8 +86,18 @@ begin
 end
 $$;
 
-revoke all on function consumer.lock_own_job(uuid) from public;
+-- Parsed here and now, a body of this kind needs no right on the schema consumer when it is called.
+create or replace function public.cancel_job(job_id uuid) returns text
+language sql set search_path = pg_catalog, pg_temp
+return consumer.cancel_job(job_id);
+
+create or replace function public.retry_job(job_id uuid) returns text
+language sql set search_path = pg_catalog, pg_temp
+return consumer.retry_job(job_id);
+
+revoke all on function consumer.lock_own_job(uuid), consumer.cancel_job(uuid), consumer.retry_job(uuid) from public;
 
 revoke all on function public.cancel_job(uuid), public.retry_job(uuid) from public, anon;
 
-grant execute on function public.cancel_job(uuid), public.retry_job(uuid) to authenticated, service_role;
+grant execute on function consumer.cancel_job(uuid), consumer.retry_job(uuid), public.cancel_job(uuid), public.retry_job(uuid)
+to authenticated, service_role;

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,9 +146,13 @@ def test_no_way_back_while_a_job_is_processing(own_db: Database) -> None:
 
 
 def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, stages) -> None:
+    def kept(*rows: Any) -> Any:
+        """What a revision that is undone and done again does not make anew."""
+        return [[{**row, "version": None, "updated_at": None} for row in table] for table in rows]
+
     jobs = Jobs(own_db)
     job = jobs.add(count=3)
-    before = jobs.rows(job)
+    before, *assets_before = jobs.rows(job)
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.downgrade(own_db.dsn, "base")
     assert str(caught.value) == (
@@ -156,7 +161,8 @@ def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, st
     assert state(own_db) == stages["0005"].state_after
     migrate.upgrade(own_db.dsn)
     assert state(own_db) == stages[statements.HEAD].state_after
-    assert jobs.rows(job) == before
+    after, *assets_after = jobs.rows(job)
+    assert kept([after], *assets_after) == kept([before], *assets_before)
 
 
 @pytest.mark.parametrize(("revision", "table"), [("0002", "images"), ("0001", "images"), ("0001", "videos")])
