@@ -75,7 +75,10 @@ begin
   update public.jobs j
   set status = 'queued', attempts = 0, start_tag = place, queue_at = place, available_at = null, worker_id = null,
     error_message = null, started_at = null, completed_at = null,
-    metadata = coalesce(j.metadata, '{}') - array['error_type', 'job_type', 'timestamp', 'traceback', 'progress']
+    metadata = case
+      when jsonb_typeof(j.metadata) = 'object' then j.metadata - array['error_type', 'job_type', 'timestamp', 'traceback', 'progress']
+      else '{}'
+    end
   where j.id = job.id;
   update public.images i set status = 'queued', progress = null, error_message = null, updated_at = now()
   where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';

@@ -227,8 +227,10 @@ def test_two_sweeps_at_once_promote_each_job_once(jobs, worker, other, begin):
     assert worker.take().attempts == 1
 
 
-def test_a_prepare_that_is_repeated_meets_the_first_one_without_a_deadlock(jobs, worker, begin, job):
-    own = jobs.insert("images", {"user_id": jobs.user, "job_id": job.id, "status": "queued"})
+def test_a_prepare_that_is_repeated_meets_the_first_one_without_a_deadlock(jobs, worker, begin):
+    # Before the claim, which leaves it without an index.
+    own = jobs.insert("images", {"user_id": jobs.user, "job_id": jobs.add(count=2), "status": "queued"})
+    job = worker.take()
     reader, first, repeated = begin(worker), begin(worker, autocommit=True), begin(worker, autocommit=True)
     reader.do(reader.sql("select from public.jobs where id = %s for share", job.id))
 
