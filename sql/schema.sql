@@ -26,6 +26,18 @@ CREATE FUNCTION consumer.api_role() RETURNS boolean
   select coalesce(current_setting('role', true), 'none') in ('anon', 'authenticated')
 $$;
 
+CREATE FUNCTION consumer.as_texts(relation regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select format(
+    'jsonb_object(array[%s], array[%s])',
+    string_agg(quote_literal(a.attname), ', ' order by a.attnum), string_agg(format('a.%I::text', a.attname), ', ' order by a.attnum)
+  )
+  from pg_attribute a
+  where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+$$;
+
 CREATE TABLE consumer.job_types (
     job_type text NOT NULL,
     engine text NOT NULL,
@@ -61,6 +73,38 @@ begin
   return amount;
 end
 $_$;
+
+CREATE FUNCTION consumer.cancel_job(wanted uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  job public.jobs := consumer.lock_own_job(wanted);
+begin
+  if job.status not in ('queued', 'processing') then
+    return job.status;
+  end if;
+  update public.jobs j set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now()
+  where j.id = job.id;
+  update public.images i set status = 'cancelled', updated_at = now()
+  where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
+  update public.videos v set status = 'cancelled', updated_at = now()
+  where v.job_id = job.id and coalesce(v.status, 'queued') not in ('completed', 'failed', 'cancelled');
+  if job.status = 'processing' then
+    perform pg_notify('consumer_cancel', job.id::text);
+  end if;
+  return 'cancelled';
+end
+$$;
+
+CREATE FUNCTION consumer.changed(before jsonb, after jsonb, fields text[]) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select field from unnest(fields) with ordinality as f (field, place)
+  where before -> field is distinct from after -> field
+  order by place limit 1
+$$;
 
 CREATE FUNCTION consumer.create_rows() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -109,6 +153,194 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.fill_workspace_assets() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+declare
+  sink regclass := to_regclass('public.workspace_assets');
+  assets jsonb;
+  names text;
+  changes text;
+begin
+  -- What nobody measured is left out, so that the column's own default counts.
+  select jsonb_agg(
+    jsonb_strip_nulls(jsonb_build_object(
+      'user_id', new.user_id, 'job_id', new.id, 'asset_index', a.image_index, 'asset_type', a.medium,
+      'temp_storage_path', a.url, 'thumbnail_path', a.thumbnail_url,
+      'file_size_bytes', a.file_size, 'mime_type', coalesce(a.measured ->> 'mime_type', a.medium || '/' || a.format),
+      'width', a.measured -> 'width', 'height', a.measured -> 'height', 'duration_seconds', a.measured -> 'duration_seconds',
+      'generation_seed', a.seed, 'model_used', coalesce(a.measured ->> 'model', new.engine),
+      'original_prompt', coalesce(new.original_prompt, new.metadata ->> 'prompt', new.enhanced_prompt, '')
+    )) || jsonb_build_object('generation_settings', a.measured)
+  ) into assets
+  from (
+    select 'image' as medium, i.image_index, i.status, i.image_url as url, i.thumbnail_url, i.file_size, i.format, i.seed,
+      case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{}' end as measured
+    from public.images i where i.job_id = new.id
+    union all
+    select 'video', v.image_index, v.status, v.video_url, v.thumbnail_url, v.file_size, v.format, v.seed,
+      case when jsonb_typeof(v.metadata) = 'object' then v.metadata else '{}' end
+    from public.videos v where v.job_id = new.id
+  ) as a
+  -- A result that the application has put into its row itself was measured by nobody, and stays there.
+  where a.status = 'completed' and a.image_index >= 0 and a.url is not null and a.file_size is not null and a.seed is not null;
+
+  select string_agg(quote_ident(a.attname), ', '),
+    string_agg(format('%1$I = excluded.%1$I', a.attname), ', ') filter (where a.attname not in ('job_id', 'asset_index'))
+  into names, changes
+  from pg_attribute a
+  where a.attrelid = sink and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and exists (select from jsonb_array_elements(assets) as asset where asset ? a.attname);
+  if names is not null then
+    -- The owner is replaced, too: a row that somebody else put there beforehand must not become theirs.
+    begin
+      execute format(
+        'insert into public.workspace_assets (%1$s) select %1$s from jsonb_populate_recordset(null::public.workspace_assets, $1) '
+        'on conflict (job_id, asset_index) do update set %2$s', names, changes
+      ) using assets;
+    exception when object_not_in_prerequisite_state or program_limit_exceeded then
+      -- No identity to publish, too long for an index: a client would take it for an outage, which passes, and wait for ever.
+      raise exception 'The table workspace_assets refused the assets of a job: %', sqlerrm;
+    end;
+  end if;
+  return null;
+end
+$_$;
+
+CREATE FUNCTION consumer.guard_asset() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+declare
+  was_ours boolean := consumer.is_ours(old.job_id);
+  known boolean;
+  owner uuid;
+  field text;
+begin
+  if was_ours and old.user_id is distinct from auth.uid() then
+    raise exception 'The job of this row must be your own.' using errcode = '42501';
+  end if;
+  if tg_op = 'DELETE' then
+    return old;
+  end if;
+  if tg_op = 'INSERT' then
+    -- An upsert of a row that is there already comes here again, as an UPDATE; locked, the row is still there by then.
+    execute format('select true from %s a where a.id = $1 for key share', tg_relid::regclass) into known using new.id;
+    if known then
+      return new;
+    end if;
+  end if;
+  field := case when new.managed is distinct from coalesce(old.managed, false) then 'managed' end;
+  if was_ours then
+    field := coalesce(field, consumer.changed(to_jsonb(old), to_jsonb(new), array[
+      'id', 'user_id', 'job_id', 'status', 'image_url', 'video_url', 'thumbnail_url', 'seed', 'file_size', 'format', 'progress',
+      'error_message', case when old.image_index is not null then 'image_index' end
+    ]));
+  end if;
+  if field is not null then
+    raise exception '% is set by the queue; leave it out.', field using errcode = '42501';
+  end if;
+  if was_ours or new.job_id is null then
+    return new;
+  end if;
+  select j.user_id into owner from public.jobs j where j.id = new.job_id and j.engine is not null;
+  if not found then
+    return new;
+  end if;
+  if owner is distinct from auth.uid() then
+    raise exception 'job_id must name a job of your own.' using errcode = '42501';
+  end if;
+  if new.user_id is distinct from owner then
+    raise exception 'user_id must be your own id.' using errcode = '42501';
+  end if;
+  if new.status = 'completed' then
+    raise exception 'status must not be completed: only a result makes it so.' using errcode = '42501';
+  end if;
+  return new;
+end
+$_$;
+
+CREATE FUNCTION consumer.guard_job() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  before jsonb := to_jsonb(old);
+  after jsonb := to_jsonb(new);
+  field text;
+begin
+  if old.engine is not null and old.user_id is distinct from auth.uid() then
+    raise exception 'The job must be your own.' using errcode = '42501';
+  end if;
+  if tg_op = 'DELETE' then
+    return old;
+  end if;
+  if old.engine is null then
+    field := consumer.changed(before, after, array['engine', 'queue_at', 'worker_id', 'claim_id']);
+  else
+    field := consumer.changed(before, after, array[
+      'attempts', 'max_attempts', 'priority', 'available_at', 'start_tag', 'queue_at', 'engine', 'worker_id', 'claim_id',
+      'started_at', 'completed_at', 'error_message', 'errors', 'status'
+    ]);
+  end if;
+  if field = 'status' and new.status in ('cancelled', 'queued') then
+    raise exception 'status is set by the queue; call %.', case new.status when 'queued' then 'retry_job' else 'cancel_job' end
+      using errcode = '42501';
+  elsif field is not null then
+    raise exception '% is set by the queue; leave it out.', field using errcode = '42501';
+  end if;
+  if old.engine is null then
+    return new;
+  end if;
+  field := consumer.changed(
+    before, after, array['id', 'user_id', 'job_type', 'metadata', 'original_prompt', 'enhanced_prompt', 'idempotency_key']
+  );
+  if field is not null then
+    raise exception '% stays as it was inserted; insert another job instead.', field using errcode = '42501';
+  end if;
+  if new.image_id is distinct from old.image_id and new.image_id is not null
+    and not exists (select from public.images i where i.id = new.image_id and i.user_id = new.user_id) then
+    raise exception 'image_id must name an image of your own.' using errcode = '42501';
+  end if;
+  if new.video_id is distinct from old.video_id and new.video_id is not null
+    and not exists (select from public.videos v where v.id = new.video_id and v.user_id = new.user_id) then
+    raise exception 'video_id must name a video of your own.' using errcode = '42501';
+  end if;
+  return new;
+end
+$$;
+
+CREATE FUNCTION consumer.is_ours(job_id uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select exists (select from public.jobs j where j.id = is_ours.job_id and j.engine is not null)
+$$;
+
+COMMENT ON FUNCTION consumer.is_ours(job_id uuid) IS 'For the policies, which users evaluate; without rights on the schema they cannot call it.';
+
+CREATE FUNCTION consumer.link_late_row() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  update public.images i set job_id = new.id, image_index = coalesce(i.image_index, 0)
+  where new.image_id is distinct from old.image_id and i.id = new.image_id and i.user_id = new.user_id
+    and i.job_id is null and i.status is distinct from 'completed' and not exists (
+      select from public.images taken
+      where taken.job_id = new.id and taken.image_index = coalesce(i.image_index, 0) and not taken.managed
+    );
+  update public.videos v set job_id = new.id, image_index = coalesce(v.image_index, 0)
+  where new.video_id is distinct from old.video_id and v.id = new.video_id and v.user_id = new.user_id
+    and v.job_id is null and v.status is distinct from 'completed' and not exists (
+      select from public.videos taken
+      where taken.job_id = new.id and taken.image_index = coalesce(v.image_index, 0) and not taken.managed
+    );
+  return null;
+end
+$$;
+
 CREATE TABLE public.jobs (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -134,6 +366,8 @@ CREATE TABLE public.jobs (
     claim_id bigint,
     idempotency_key text,
     errors jsonb DEFAULT '[]'::jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    version bigint DEFAULT 0 NOT NULL,
     CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
 
@@ -198,6 +432,7 @@ CREATE FUNCTION consumer.make_room() RETURNS trigger
 declare
   known boolean;
   owner uuid;
+  state text;
   ours record;
 begin
   if tg_op = 'UPDATE' then
@@ -210,12 +445,20 @@ begin
     return new;
   end if;
   -- Job before image, as every write of the worker does, so that the two can wait for each other but never deadlock.
-  select j.user_id into owner from public.jobs j where j.id = new.job_id and j.engine is not null for no key update;
+  select j.user_id, j.status into owner, state from public.jobs j where j.id = new.job_id and j.engine is not null for no key update;
   if not found then
     return new;
   end if;
   if owner is distinct from new.user_id and consumer.api_role() then
     raise exception 'job_id must name a job of your own.' using errcode = '42501';
+  end if;
+  -- A claim gives a row without an index one; to a row that comes after it nobody else would.
+  if new.image_index is null and state in ('processing', 'completed') then
+    execute format(
+      'select a.image_index from %s a where a.job_id = $1 and a.user_id = $2 and a.managed and a.image_index >= 0
+       order by a.status is not distinct from ''completed'', a.image_index limit 1',
+      tg_relid::regclass
+    ) into new.image_index using new.job_id, new.user_id;
   end if;
   if new.image_index is null or new.image_index < 0 then
     return new;
@@ -286,6 +529,15 @@ begin
     when new.status = 'queued' and (new.available_at is null or new.available_at <= now()) then new.start_tag
   end;
   return new;
+end
+$$;
+
+CREATE FUNCTION consumer.refuse_truncate() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  raise exception '% must not be truncated; delete your own rows.', tg_table_name using errcode = '42501';
 end
 $$;
 
@@ -382,6 +634,60 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.retry_job(wanted uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  job public.jobs := consumer.lock_own_job(wanted);
+  place timestamptz := clock_timestamp();
+begin
+  if job.status not in ('failed', 'cancelled') then
+    return job.status;
+  end if;
+  update public.jobs j
+  set status = 'queued', attempts = 0, start_tag = place, queue_at = place, available_at = null, worker_id = null,
+    error_message = null, started_at = null, completed_at = null,
+    metadata = case
+      when jsonb_typeof(j.metadata) = 'object' then j.metadata - array['error_type', 'job_type', 'timestamp', 'traceback', 'progress']
+      else '{}'
+    end
+  where j.id = job.id;
+  update public.images i set status = 'queued', progress = null, error_message = null, updated_at = now()
+  where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';
+  update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
+  where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed';
+  perform pg_notify('consumer_jobs', '');
+  return 'queued';
+end
+$$;
+
+CREATE FUNCTION consumer.touch() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- On INSERT old is NULL, which greatest passes over. A restore may have left the sequence behind the rows.
+  new.version := greatest(nextval('consumer.versions'), old.version + 1);
+  new.updated_at := now();
+  return new;
+end
+$$;
+
+CREATE FUNCTION consumer.unreferenced(relation regclass) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select coalesce(string_agg(format('not exists (select from %s other where %s)', c.conrelid::regclass, (
+    select string_agg(format('other.%I = a.%I', theirs.attname, ours.attname), ' and ')
+    from unnest(c.conkey, c.confkey) as key (theirs, ours)
+    join pg_attribute theirs on theirs.attrelid = c.conrelid and theirs.attnum = key.theirs
+    join pg_attribute ours on ours.attrelid = c.confrelid and ours.attnum = key.ours
+  )), ' and '), 'true')
+  from pg_constraint c
+  where c.contype = 'f' and c.confrelid = relation and c.conparentid = 0
+$$;
+
 CREATE FUNCTION consumer.wake_idle_worker() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -406,52 +712,14 @@ end
 $$;
 
 CREATE FUNCTION public.cancel_job(job_id uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-declare
-  job public.jobs := consumer.lock_own_job(cancel_job.job_id);
-begin
-  if job.status not in ('queued', 'processing') then
-    return job.status;
-  end if;
-  update public.jobs j set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now()
-  where j.id = job.id;
-  update public.images i set status = 'cancelled', updated_at = now()
-  where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
-  update public.videos v set status = 'cancelled', updated_at = now()
-  where v.job_id = job.id and coalesce(v.status, 'queued') not in ('completed', 'failed', 'cancelled');
-  if job.status = 'processing' then
-    perform pg_notify('consumer_cancel', job.id::text);
-  end if;
-  return 'cancelled';
-end
-$$;
+    RETURN consumer.cancel_job(job_id);
 
 CREATE FUNCTION public.retry_job(job_id uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-declare
-  job public.jobs := consumer.lock_own_job(retry_job.job_id);
-  place timestamptz := clock_timestamp();
-begin
-  if job.status not in ('failed', 'cancelled') then
-    return job.status;
-  end if;
-  update public.jobs j
-  set status = 'queued', attempts = 0, start_tag = place, queue_at = place, available_at = null, worker_id = null,
-    error_message = null, started_at = null, completed_at = null,
-    metadata = coalesce(j.metadata, '{}') - array['error_type', 'job_type', 'timestamp', 'traceback', 'progress']
-  where j.id = job.id;
-  update public.images i set status = 'queued', progress = null, error_message = null, updated_at = now()
-  where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';
-  update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
-  where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed';
-  perform pg_notify('consumer_jobs', '');
-  return 'queued';
-end
-$$;
+    RETURN consumer.retry_job(job_id);
 
 CREATE TABLE consumer.alembic_version (
     version_num character varying(32) NOT NULL
@@ -470,6 +738,32 @@ CREATE TABLE consumer.created (
 );
 
 COMMENT ON TABLE consumer.created IS 'What the migrations created, and so may drop: tables, columns as table.column, functions, publications.';
+
+CREATE TABLE consumer.orphans (
+    table_name text NOT NULL,
+    id uuid NOT NULL,
+    "row" jsonb NOT NULL,
+    reason text NOT NULL,
+    moved_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE consumer.orphans IS 'Placeholders without a job that would finish them: each column as the text of its value.';
+
+CREATE TABLE consumer.replaced (
+    relation text NOT NULL,
+    name text NOT NULL,
+    definition text NOT NULL,
+    words text[] NOT NULL
+);
+
+COMMENT ON TABLE consumer.replaced IS 'CHECKs of the application that lacked a status, as they were, and the words that ours add.';
+
+CREATE SEQUENCE consumer.versions
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
 
 CREATE TABLE consumer.workers (
     id uuid NOT NULL,
@@ -504,6 +798,7 @@ CREATE TABLE public.images (
     managed boolean DEFAULT false NOT NULL,
     progress smallint,
     error_message text,
+    version bigint DEFAULT 0 NOT NULL,
     CONSTRAINT images_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
 
@@ -528,6 +823,7 @@ CREATE TABLE public.videos (
     progress smallint,
     seed bigint,
     file_size bigint,
+    version bigint DEFAULT 0 NOT NULL,
     CONSTRAINT videos_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
 
@@ -539,6 +835,12 @@ ALTER TABLE ONLY consumer.created
 
 ALTER TABLE ONLY consumer.job_types
     ADD CONSTRAINT job_types_pkey PRIMARY KEY (job_type);
+
+ALTER TABLE ONLY consumer.orphans
+    ADD CONSTRAINT orphans_pkey PRIMARY KEY (table_name, id);
+
+ALTER TABLE ONLY consumer.replaced
+    ADD CONSTRAINT replaced_pkey PRIMARY KEY (relation, name);
 
 ALTER TABLE ONLY consumer.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
@@ -574,15 +876,35 @@ CREATE INDEX videos_user_id_created_at_idx ON public.videos USING btree (user_id
 
 CREATE TRIGGER consumer_create_rows AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS new_jobs FOR EACH STATEMENT EXECUTE FUNCTION consumer.create_rows();
 
+CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.images FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
+
+CREATE TRIGGER consumer_guard BEFORE DELETE OR UPDATE ON public.jobs FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_job();
+
+CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
+
+CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
+
 CREATE TRIGGER consumer_make_room BEFORE INSERT OR UPDATE OF job_id, image_index ON public.images FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (NOT new.managed))) EXECUTE FUNCTION consumer.make_room();
 
 CREATE TRIGGER consumer_make_room BEFORE INSERT OR UPDATE OF job_id, image_index ON public.videos FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (NOT new.managed))) EXECUTE FUNCTION consumer.make_room();
 
 CREATE TRIGGER consumer_put_in_line BEFORE INSERT ON public.jobs FOR EACH ROW EXECUTE FUNCTION consumer.put_in_line();
 
+CREATE TRIGGER consumer_refuse_truncate BEFORE TRUNCATE ON public.images FOR EACH STATEMENT WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.refuse_truncate();
+
+CREATE TRIGGER consumer_refuse_truncate BEFORE TRUNCATE ON public.jobs FOR EACH STATEMENT WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.refuse_truncate();
+
+CREATE TRIGGER consumer_refuse_truncate BEFORE TRUNCATE ON public.videos FOR EACH STATEMENT WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.refuse_truncate();
+
 CREATE TRIGGER consumer_replace_ours AFTER INSERT OR UPDATE OF job_id, image_index ON public.images FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (new.image_index >= 0) AND (NOT new.managed))) EXECUTE FUNCTION consumer.replace_ours();
 
 CREATE TRIGGER consumer_replace_ours AFTER INSERT OR UPDATE OF job_id, image_index ON public.videos FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (new.image_index >= 0) AND (NOT new.managed))) EXECUTE FUNCTION consumer.replace_ours();
+
+CREATE TRIGGER consumer_touch BEFORE INSERT OR UPDATE ON public.images FOR EACH ROW EXECUTE FUNCTION consumer.touch();
+
+CREATE TRIGGER consumer_touch BEFORE INSERT OR UPDATE ON public.jobs FOR EACH ROW EXECUTE FUNCTION consumer.touch();
+
+CREATE TRIGGER consumer_touch BEFORE INSERT OR UPDATE ON public.videos FOR EACH ROW EXECUTE FUNCTION consumer.touch();
 
 CREATE CONSTRAINT TRIGGER consumer_wake_idle_worker AFTER INSERT ON public.jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text))) EXECUTE FUNCTION consumer.wake_idle_worker();
 
@@ -607,11 +929,43 @@ ALTER TABLE ONLY public.videos
 ALTER TABLE ONLY public.videos
     ADD CONSTRAINT videos_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
 
+CREATE POLICY consumer_nobody ON consumer.created USING (false);
+
+CREATE POLICY consumer_nobody ON consumer.orphans USING (false);
+
+CREATE POLICY consumer_nobody ON consumer.replaced USING (false);
+
+CREATE POLICY consumer_worker ON consumer.job_types TO consumer_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY consumer_worker ON consumer.workers TO consumer_worker USING (true) WITH CHECK (true);
+
 ALTER TABLE consumer.created ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE consumer.job_types ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE consumer.orphans ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE consumer.replaced ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE consumer.workers ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY consumer_guard_delete ON public.images AS RESTRICTIVE FOR DELETE TO anon, authenticated USING (((NOT consumer.is_ours(job_id)) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_delete ON public.jobs AS RESTRICTIVE FOR DELETE TO anon, authenticated USING (((engine IS NULL) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_delete ON public.videos AS RESTRICTIVE FOR DELETE TO anon, authenticated USING (((NOT consumer.is_ours(job_id)) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_insert ON public.images AS RESTRICTIVE FOR INSERT TO anon, authenticated WITH CHECK (((NOT consumer.is_ours(job_id)) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_insert ON public.jobs AS RESTRICTIVE FOR INSERT TO anon, authenticated WITH CHECK (((engine IS NULL) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_insert ON public.videos AS RESTRICTIVE FOR INSERT TO anon, authenticated WITH CHECK (((NOT consumer.is_ours(job_id)) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_update ON public.images AS RESTRICTIVE FOR UPDATE TO anon, authenticated USING (((NOT consumer.is_ours(job_id)) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_update ON public.jobs AS RESTRICTIVE FOR UPDATE TO anon, authenticated USING (((engine IS NULL) OR (user_id = ( SELECT auth.uid() AS uid))));
+
+CREATE POLICY consumer_guard_update ON public.videos AS RESTRICTIVE FOR UPDATE TO anon, authenticated USING (((NOT consumer.is_ours(job_id)) OR (user_id = ( SELECT auth.uid() AS uid))));
 
 CREATE POLICY consumer_insert_own ON public.jobs FOR INSERT TO authenticated WITH CHECK ((user_id = ( SELECT auth.uid() AS uid)));
 
@@ -621,24 +975,83 @@ CREATE POLICY consumer_read_own ON public.jobs FOR SELECT TO authenticated USING
 
 CREATE POLICY consumer_read_own ON public.videos FOR SELECT TO authenticated USING ((user_id = ( SELECT auth.uid() AS uid)));
 
+CREATE POLICY consumer_worker ON public.images TO consumer_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY consumer_worker ON public.jobs TO consumer_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY consumer_worker ON public.videos TO consumer_worker USING (true) WITH CHECK (true);
+
 ALTER TABLE public.images ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.jobs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.videos ENABLE ROW LEVEL SECURITY;
 
+GRANT USAGE ON SCHEMA consumer TO consumer_worker;
+
 REVOKE ALL ON FUNCTION consumer.add_column(relation text, name text, definition text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.api_role() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.as_texts(relation regclass) FROM PUBLIC;
+
+GRANT SELECT ON TABLE consumer.job_types TO consumer_worker;
+
 REVOKE ALL ON FUNCTION consumer.asset_count(metadata jsonb, kind consumer.job_types) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.cancel_job(wanted uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.cancel_job(wanted uuid) TO authenticated;
+GRANT ALL ON FUNCTION consumer.cancel_job(wanted uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION consumer.changed(before jsonb, after jsonb, fields text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.create_rows() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.drop_column(relation text, name text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.fill_workspace_assets() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.guard_asset() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.guard_job() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.is_ours(job_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO anon;
+GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO authenticated;
+
+REVOKE ALL ON FUNCTION consumer.link_late_row() FROM PUBLIC;
+
 GRANT SELECT,INSERT ON TABLE public.jobs TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.jobs TO service_role;
+GRANT SELECT ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(status) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(enhanced_prompt) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(metadata) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(error_message) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(attempts) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(started_at) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(completed_at) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(image_id) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(video_id) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(available_at) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(queue_at) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(worker_id) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(claim_id) ON TABLE public.jobs TO consumer_worker;
+
+GRANT UPDATE(errors) ON TABLE public.jobs TO consumer_worker;
 
 REVOKE ALL ON FUNCTION consumer.link_named_rows(job public.jobs, kind consumer.job_types) FROM PUBLIC;
 
@@ -648,11 +1061,21 @@ REVOKE ALL ON FUNCTION consumer.make_room() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.put_in_line() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.refuse_truncate() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.refuse_unless_plain(job public.jobs) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.refuse_while_rows(revision text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.replace_ours() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.retry_job(wanted uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO authenticated;
+GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION consumer.touch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.unreferenced(relation regclass) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.wake_idle_worker() FROM PUBLIC;
 
@@ -664,11 +1087,83 @@ REVOKE ALL ON FUNCTION public.retry_job(job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.retry_job(job_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.retry_job(job_id uuid) TO service_role;
 
+GRANT SELECT ON TABLE consumer.alembic_version TO consumer_worker;
+
+GRANT USAGE ON SEQUENCE consumer.claim_ids TO consumer_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE consumer.workers TO consumer_worker;
+
 GRANT SELECT ON TABLE public.images TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.images TO service_role;
+GRANT SELECT ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(user_id) ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(job_id) ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(prompt) ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(status),UPDATE(status) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(image_url) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(thumbnail_url) ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(metadata),UPDATE(metadata) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(format) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(seed) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(file_size) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(updated_at) ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(image_index),UPDATE(image_index) ON TABLE public.images TO consumer_worker;
+
+GRANT INSERT(managed) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(progress) ON TABLE public.images TO consumer_worker;
+
+GRANT UPDATE(error_message) ON TABLE public.images TO consumer_worker;
 
 GRANT SELECT ON TABLE public.videos TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.videos TO service_role;
+GRANT SELECT ON TABLE public.videos TO consumer_worker;
+
+GRANT INSERT(user_id) ON TABLE public.videos TO consumer_worker;
+
+GRANT INSERT(status),UPDATE(status) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(video_url) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(thumbnail_url) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(duration) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(resolution) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(format) ON TABLE public.videos TO consumer_worker;
+
+GRANT INSERT(metadata),UPDATE(metadata) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(error_message) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(updated_at) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(completed_at) ON TABLE public.videos TO consumer_worker;
+
+GRANT INSERT(job_id),UPDATE(job_id) ON TABLE public.videos TO consumer_worker;
+
+GRANT INSERT(image_index),UPDATE(image_index) ON TABLE public.videos TO consumer_worker;
+
+GRANT INSERT(managed) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(progress) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(seed) ON TABLE public.videos TO consumer_worker;
+
+GRANT UPDATE(file_size) ON TABLE public.videos TO consumer_worker;
 
 ALTER PUBLICATION supabase_realtime ADD TABLE ONLY public.images;
 ALTER PUBLICATION supabase_realtime ADD TABLE ONLY public.jobs;

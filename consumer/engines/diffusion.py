@@ -58,6 +58,17 @@ def choose_device(name: str) -> "torch.device":
     return device
 
 
+def memory(name: str) -> dict[str, Any] | None:
+    """Of a GPU, `name` as in `choose_device`: device (its name), free and total (bytes); None where it is none."""
+    import torch
+
+    device = choose_device(name)
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return {"device": torch.cuda.get_device_name(device), "free": free, "total": total}
+
+
 def choose_dtype(device: "torch.device") -> "torch.dtype":
     """float32 on a CPU; elsewhere bfloat16 where the device has it, else float16."""
     import torch

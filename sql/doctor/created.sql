@@ -1,0 +1,2 @@
+-- What the migrations created.
+select object from consumer.created

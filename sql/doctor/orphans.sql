@@ -1,0 +1,2 @@
+-- How many placeholders were moved aside.
+select count(*) as moved from consumer.orphans

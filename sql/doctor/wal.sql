@@ -1,0 +1,2 @@
+-- How much the WAL tells.
+select current_setting('wal_level') as level
