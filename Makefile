@@ -10,6 +10,7 @@ PYTHON ?= python3
 ENGINE ?= sketch
 TORCH_INDEX ?=
 PYTEST ?=
+IMAGE ?= supabase/postgres:17.6.1.084
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,16 +21,19 @@ CODE := consumer migrations tests bench
 # Two targets that install at once would be in each other's way.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format schema clean
+.PHONY: help demo test test-containers lint format schema clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/$(if $(filter sdxl,$(ENGINE)),.gpu,.core) ## see it work: a private Postgres, a worker, pictures (ENGINE=sketch or sdxl)
 	@$(BIN)/consumer demo --engine $(ENGINE)
 
 test: $(VENV)/.dev ## run the tests (PYTEST='-k queue' for some of them)
 	@$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+test-containers: $(VENV)/.dev ## run the tests on a Postgres in a container (IMAGE=supabase/postgres:...)
+	@TEST_CONTAINER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 lint: $(VENV)/.dev ## check format, style, types, layers and the SQL of the migrations
 	@$(BIN)/ruff format --check -q $(CODE)

@@ -19,10 +19,23 @@ def server() -> Iterator[embedded.Server]:
 
 
 @pytest.fixture(scope="session")
-def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
-    """The databases of the private server, or of the one in TEST_DATABASE_URL, as its superuser."""
-    url = os.environ.get("TEST_DATABASE_URL")
-    databases = Databases(url or request.getfixturevalue("server").dsn(user="supabase_admin"))
+def admin_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A superuser's address: TEST_DATABASE_URL, or of a container of TEST_CONTAINER_IMAGE, or of the private server."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+    elif image := os.environ.get("TEST_CONTAINER_IMAGE"):
+        from containers import postgres_in
+
+        with postgres_in(image) as url:
+            yield url
+    else:
+        yield request.getfixturevalue("server").dsn(user="supabase_admin")
+
+
+@pytest.fixture(scope="session")
+def databases(admin_url: str) -> Iterator[Databases]:
+    """The databases of the server of these tests."""
+    databases = Databases(admin_url)
     yield databases
     databases.drop_all()
 

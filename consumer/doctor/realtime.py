@@ -9,6 +9,7 @@ RETAINED = 1024**3
 
 def publication(subject: Subject) -> Findings:
     """The tables are published, whole, with their updates."""
+    subject.schema.get()
     found = subject.read_one("publication", {"tables": [*TABLES]})
     if not found["there"]:
         yield wrong("The publication supabase_realtime is gone: no frontend sees a change.", found["create"])

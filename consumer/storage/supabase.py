@@ -15,6 +15,7 @@ import httpx
 from pydantic import ValidationError
 from storage3.types import CreateSignedUploadUrlOptions, FileOptions
 from supabase import AsyncClient, AsyncClientOptions
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from consumer.errors import StorageUnavailableError
 from consumer.storage.base import PART, StoredObject, check_key
@@ -112,15 +113,25 @@ class SupabaseStorage:
         """What is in one folder: names, with an object or, for a folder, None."""
         offset, page = 0, PAGE
         while page == PAGE:
-            found = []
-            with translated(self.bucket):
-                rows = await self._objects.list(folder, {"limit": PAGE, "offset": offset})
-                for row in rows:
-                    name = f"{folder}/{row['name']}" if folder else row["name"]
-                    found.append((name, None if row["id"] is None else stored(name, row)))
+            found = await self._page(folder, offset)
             for entry in found:
                 yield entry
             page, offset = len(found), offset + PAGE
+
+    # A listing may take thousands of requests, and one that fails must not end it.
+    @retry(
+        retry=retry_if_exception_type(StorageUnavailableError),
+        stop=stop_after_attempt(4),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        reraise=True,
+    )
+    async def _page(self, folder: str, offset: int) -> list[tuple[str, StoredObject | None]]:
+        found = []
+        with translated(self.bucket):
+            for row in await self._objects.list(folder, {"limit": PAGE, "offset": offset}):
+                name = f"{folder}/{row['name']}" if folder else row["name"]
+                found.append((name, None if row["id"] is None else stored(name, row)))
+        return found
 
     async def remove(self, keys: Sequence[str]) -> list[str]:
         """Delete objects; returns the keys of those that were there."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -40,6 +41,8 @@ insert into public.videos (user_id, job_id, image_index, status, managed)
 select user_id, id, 0, status, true from public.jobs order by id limit 10000;
 insert into consumer.workers (id, name, engines, lease_seconds)
 select distinct worker_id, 'a worker', array['sketch'], 45 from public.jobs where worker_id is not null;
+create table public.workspace_assets (id uuid);
+alter table public.workspace_assets owner to postgres;
 analyze;
 """
 
@@ -74,6 +77,7 @@ def parameters(stocked: Connection) -> dict[str, Any]:
         "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
         "index": 1, "seed": 7, "url": "u", "thumbnail_url": "t", "format": "png", "file_size": 1000,
         "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
+        "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
         "delay": 60.0, "progress": 50, "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
     }  # fmt: skip
 
@@ -140,6 +144,7 @@ INTENDED = {
     "record_image": {"jobs_pkey", IMAGES},
     "record_video": {"jobs_pkey", VIDEOS},
     "record_progress": {"jobs_pkey", IMAGES, VIDEOS},
+    "own_objects": {"jobs_pkey", IMAGES, VIDEOS},
 }
 
 
