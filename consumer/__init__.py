@@ -8,7 +8,7 @@ The map of the house, from the top down; imports go down only.
     process     ONE JOB, top to bottom
     listen      LISTEN, reconnect; wake-ups are hints
     lease       who holds a job, since when it is trusted, why it must stop
-    rescue      finding dead workers by their heartbeats
+    heartbeat   keeps our jobs, rescues those of the dead (rescue: who is dead)
     lane        one thread to the GPU, one job at a time
     progress    how far a job is, shown at most once a second
     delivery    encode -> thumbnail -> upload -> record, beside the GPU
@@ -16,7 +16,9 @@ The map of the house, from the top down; imports go down only.
     assets      the image and video rows of a job
     engines/    what makes the pixels: sketch, sdxl, and yours
     storage/    where the bytes go: a bucket on Supabase, or a folder
-    database    connections (how: login, gate, pooler); refuses a schema that is too old
+    database    connections; refuses a schema that is too old
+    pooler      which way a DSN goes: direct, or through a pooler in session or transaction mode
+    login, gate each address once, and a refused password slowly
     health      the worker's own readiness, told to whoever watches the process
     migrate     the schema of this version, by Alembic; only `consumer migrate` comes here
     preflight/  what an existing database holds that a migration would stumble over; reads only

@@ -1,54 +1,73 @@
 """Connections to Postgres, and running what is in sql/queries on them."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
 
 from consumer import events
 from consumer.errors import DatabaseRefusedError, SchemaTooOldError
+from consumer.gate import Gate, PasswordRefusedError
+from consumer.login import conninfo, is_refusal, still, ways
 from consumer.statements import HEAD, query
 
-AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout)
+__all__ = [
+    "AWAY", "Connection", "Database", "check_role", "check_schema", "connect", "conninfo", "refusal", "revision_of",
+]  # fmt: skip
+
+DATABASE_URL = "DATABASE_URL"
+
+AWAY = (
+    psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction, PoolTimeout,
+    PasswordRefusedError,
+)  # fmt: skip
 """What a database that is gone, restarting, failing over or overloaded answers: it passes."""
+
+LASTING = ("54", "55")
+"""Classes of SQLSTATE that the driver calls operational and that do not pass: a limit of the program, a state of an
+object. All but a lock that was not to be had."""
 
 RECONNECT_SECONDS = 1.0
 """After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage
 is over."""
 
-KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+def passes(error: BaseException) -> bool:
+    """Whether the same statement may succeed later, just because time goes by."""
+    state = (error.sqlstate if isinstance(error, psycopg.Error) else None) or ""
+    lasting = state.startswith(LASTING) and not isinstance(error, psycopg.errors.LockNotAvailable)
+    return isinstance(error, AWAY) and not lasting
 
 
-def conninfo(dsn: str) -> str:
-    """`dsn` with the settings that notice a dead peer; what `dsn` says itself wins."""
-    try:
-        given = {key: value for key, value in conninfo_to_dict(dsn).items() if value is not None}
-    except psycopg.ProgrammingError:
-        raise DatabaseRefusedError(
-            "The database URL cannot be read; it should look like postgresql://user:password@host:5432/postgres."
-        ) from None
-    return make_conninfo("", **{"connect_timeout": 10, "application_name": "consumer", **KEEPALIVES, **given})
-
-
-def refusal(error: psycopg.Error) -> DatabaseRefusedError:
+def refusal(error: psycopg.Error, setting: str = DATABASE_URL) -> DatabaseRefusedError:
     """A sentence out of the driver's words: its last reason, without addresses or secrets."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     for mark in ("FATAL:", "failed:", "error:"):
         reason = reason.rsplit(mark, 1)[-1].strip()
-    return DatabaseRefusedError(f"The database refused the connection: {reason}. Check DATABASE_URL.")
+    kind = PasswordRefusedError if is_refusal(error) else DatabaseRefusedError
+    return kind(f"The database refused the connection: {reason}. Check {setting}.")
 
 
-def connect(dsn: str) -> psycopg.Connection[dict[str, Any]]:
-    """One connection in autocommit, for commands; raises DatabaseRefusedError."""
+def connect(dsn: str, setting: str = DATABASE_URL) -> psycopg.Connection[dict[str, Any]]:
+    """One connection in autocommit that prepares nothing, for commands; raises DatabaseRefusedError."""
+    info = conninfo(dsn)
     try:
-        return psycopg.connect(conninfo(dsn), autocommit=True, row_factory=dict_row)
+        rest = ways(info)
+        while True:
+            way = rest.pop(0)
+            try:
+                return psycopg.connect(info, autocommit=True, prepare_threshold=None, row_factory=dict_row, **way)
+            except psycopg.OperationalError as error:
+                if not (rest := still(error, way, rest)):
+                    raise
     except psycopg.OperationalError as error:
-        raise refusal(error) from None
+        raise refusal(error, setting) from None
 
 
 def revision_of(connection: psycopg.Connection[dict[str, Any]]) -> str | None:
@@ -66,7 +85,8 @@ def check_schema(connection: psycopg.Connection[dict[str, Any]]) -> None:
         revision = revision_of(connection)
     except psycopg.errors.InsufficientPrivilege:
         raise DatabaseRefusedError(
-            "The role in DATABASE_URL may not read the schema consumer: use the one that ran `consumer migrate up`."
+            "The role in DATABASE_URL may not read the schema consumer: "
+            "use consumer_worker, or the one that ran `consumer migrate up`."
         ) from None
     if revision is None or revision < HEAD:
         raise SchemaTooOldError(
@@ -75,15 +95,66 @@ def check_schema(connection: psycopg.Connection[dict[str, Any]]) -> None:
         )
 
 
+def check_role(connection: psycopg.Connection[dict[str, Any]], role: str) -> None:
+    """Become `role`; raises DatabaseRefusedError where the role that logs in may not."""
+    try:
+        connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+    except (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege):
+        raise DatabaseRefusedError(
+            f"The role in DATABASE_URL may not become {role}, which CONSUMER_DATABASE_ROLE names: "
+            f"run `grant {role} to` the role that logs in, or clear CONSUMER_DATABASE_ROLE."
+        ) from None
+
+
+class Connection(psycopg.AsyncConnection[dict[str, Any]]):
+    """A connection of a worker, which comes through the worker's gate."""
+
+    @classmethod
+    async def connect(cls, info: str = "", *, gate: Gate, setting: str, **options: Any) -> Self:  # type: ignore[override]
+        """Log in with the address in `setting`. Raises PasswordRefusedError, psycopg.OperationalError."""
+        async with gate.knock(setting):
+            rest = await asyncio.to_thread(ways, info)
+            while True:
+                way = rest.pop(0)
+                try:
+                    return await super().connect(info, autocommit=True, row_factory=dict_row, **{**options, **way})
+                except psycopg.OperationalError as error:
+                    if rest := still(error, way, rest):
+                        continue
+                    if is_refusal(error):
+                        raise PasswordRefusedError(f"The database refused the password in {setting}.") from None
+                    raise
+
+
 class Database:
     """A few pooled connections in autocommit: every statement is its own transaction."""
 
-    def __init__(self, dsn: str, size: int = 4) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        size: int = 4,
+        *,
+        prepare: bool = True,
+        role: str | None = None,
+        gate: Gate | None = None,
+        answer_seconds: float = 30.0,
+    ) -> None:
+        """`prepare` not through a pooler in transaction mode, and no `role` either: SET ROLE would reach others.
+
+        A statement that was not answered for `answer_seconds` is given up, and counts as a database that is away."""
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-        self.pool: AsyncConnectionPool[psycopg.AsyncConnection[dict[str, Any]]] = AsyncConnectionPool(
-            conninfo(dsn), min_size=1, max_size=size, open=False, timeout=10, reconnect_timeout=RECONNECT_SECONDS,
-            kwargs={"autocommit": True, "row_factory": dict_row},
+        self.gate = gate or Gate()
+        self.role = role
+        self.answer_seconds = answer_seconds
+        self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo(dsn), connection_class=Connection, min_size=1, max_size=size, open=False, timeout=10,
+            reconnect_timeout=RECONNECT_SECONDS, configure=self._become if role else None,
+            kwargs={"gate": self.gate, "setting": DATABASE_URL, "prepare_threshold": 5 if prepare else None},
         )  # fmt: skip
+
+    async def _become(self, connection: Connection) -> None:
+        assert self.role
+        await connection.execute(sql.SQL("set role {}").format(sql.Identifier(self.role)))
 
     async def open(self) -> None:
         """Connect; raises DatabaseRefusedError when it cannot be done now."""
@@ -99,13 +170,24 @@ class Database:
     async def run(self, name: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[dict[str, Any]]:
         """The rows of sql/queries/{name}.sql, run once."""
         async with self.pool.connection() as connection:
-            cursor = await connection.execute(query(name), parameters)
-            return await cursor.fetchall() if cursor.description else []
+            try:
+                async with asyncio.timeout(self.answer_seconds):
+                    cursor = await connection.execute(query(name), parameters)
+                    return await cursor.fetchall() if cursor.description else []
+            except TimeoutError:
+                # A pooler can lose the server and keep the client, whose connections then look well for ever.
+                await self.pool.drain()
+                raise psycopg.OperationalError("There was no answer.") from None
+            except psycopg.errors.InternalError_ as error:
+                if connection.broken:
+                    # Not Postgres in trouble, but a pooler that got no connection to it.
+                    raise psycopg.OperationalError("The pooler gave up this connection.") from error
+                raise
 
     async def surely(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a statement that may be repeated, tried until the database is there again."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(AWAY),
+            retry=retry_if_exception(passes),
             wait=wait_random_exponential(multiplier=0.1, max=5),
             before_sleep=lambda state: events.emit("database.away", statement=name, tries=state.attempt_number),
             reraise=True,

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -19,6 +20,8 @@ SECOND_LOOK = 0.1
 class Intake:
     """Claims jobs of these engines and job types, one at a time.
 
+    `pace()` tells how many seconds lie between two sweeps. `found_by` counts the jobs by what led to them: `line` (they
+    stood there when this worker was free), `notify`, `sweep`, `reconnect` (of the listener).
     `gone_idle(seconds)` is asked whenever there is nothing to do, and may decide to leave; it returns how long to wait
     at most.
     """
@@ -29,23 +32,24 @@ class Intake:
         leases: Leases,
         engines: Sequence[str],
         job_types: Sequence[str],
-        sweep_seconds: float,
+        pace: Callable[[], float],
         gone_idle: Callable[[float], float],
     ) -> None:
         self.queue = queue
         self.leases = leases
         self.engines = tuple(engines)
         self.job_types = tuple(job_types)
-        self.sweep_seconds = sweep_seconds
+        self.pace = pace
         self.gone_idle = gone_idle
         self._wake = asyncio.Event()
         self._closed = False
-        self._hinted = False
+        self.found_by: Counter[str] = Counter()
+        self._hinted_by: str | None = None
         self._sweep_at = 0.0
 
-    def hint(self) -> None:
-        """There may be a job, or a new time at which one is due."""
-        self._hinted = True
+    def hint(self, source: str) -> None:
+        """There may be a job, or a new time at which one is due; `source` told."""
+        self._hinted_by = source
         self._wake.set()
 
     def close(self) -> None:
@@ -55,12 +59,13 @@ class Intake:
 
     async def next_job(self) -> Lease | None:
         """The next job, waited for; None once closed."""
-        idle_since, looks = time.monotonic(), 0
+        idle_since, looks, source = time.monotonic(), 0, "line"
         while not self._closed:
             self._wake.clear()
             try:
                 if job := await self._look():
                     self.leases.idle = False
+                    self.found_by[source] += 1
                     return self.leases.add(job)
                 looks += 1
                 if looks == 1:
@@ -77,6 +82,7 @@ class Intake:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._wake.wait()
+                source = self._hinted_by or ("line" if looks == 2 else "sweep")
         return None
 
     async def _go_idle(self) -> None:
@@ -90,8 +96,8 @@ class Intake:
         if time.monotonic() >= self._sweep_at:
             await self._sweep()
         job = await self.queue.claim_job(self.engines, self.job_types)
-        if job is None and self._hinted:
-            self._hinted = False
+        if job is None and self._hinted_by:
+            self._hinted_by = None
             if await self._sweep():
                 job = await self.queue.claim_job(self.engines, self.job_types)
         return job
@@ -99,7 +105,7 @@ class Intake:
     async def _sweep(self) -> int:
         """Put due jobs in line, and know when to look again; returns how many were due."""
         promoted, next_due = await self.queue.promote_due()
-        wait = self.sweep_seconds * random.uniform(0.9, 1.1)  # noqa: S311 jitter is no secret
+        wait = self.pace() * random.uniform(0.9, 1.1)  # noqa: S311 jitter is no secret
         if next_due is not None:
             wait = min(wait, max(next_due, 0.01))
         # Where some were due there may be more: one sweep takes no more than so many.

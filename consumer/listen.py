@@ -1,49 +1,178 @@
 """NOTIFY is a hint, the sweep is the promise: what is heard here only makes things faster.
 
-LISTEN has a connection of its own, in autocommit, because a connection inside `notifies()` answers no query.
+LISTEN has a connection of its own, in autocommit, because a connection inside `notifies()` answers no query. A pooler
+in transaction mode accepts LISTEN and then delivers nothing, and a dead connection looks like a quiet one. So the
+listener is proved: another connection notifies it of a nonce, and it is deaf if it does not hear that.
 """
 
 import asyncio
+import logging
+import math
 import random
-from collections.abc import AsyncIterator
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from consumer import events
-from consumer.database import AWAY, conninfo
+from consumer.database import AWAY, DATABASE_URL, Connection, Database, conninfo
+from consumer.pooler import is_pooled, is_transaction_port
 
-JOBS = "consumer_jobs"
-CANCEL = "consumer_cancel"
+JOBS, CANCEL, PROBE = "consumer_jobs", "consumer_cancel", "consumer_probe"
+LISTEN_URL = "CONSUMER_LISTEN_URL"
+
+PATIENCE = 5.0
+"""Seconds in which a probe must be heard."""
+
+DEAF_SWEEP_SECONDS = 2.0
+LONGEST_PAUSE, LONGEST_PAUSE_DEAF = 30.0, 300.0
+
+BY_POOLER = (
+    f"{LISTEN_URL} goes through a pooler in transaction mode (as on port 6543), which swallows notifications: set it "
+    "to a direct or session address (port 5432)."
+)
+BY_CONNECTION = (
+    f"No notification arrives through {LISTEN_URL}, whose connection seems to be well: it is made anew. If this comes "
+    "again, set it to a direct or session address (port 5432)."
+)
 
 
-async def hints(dsn: str) -> AsyncIterator[UUID | None]:
-    """The id of a job that was cancelled, or None: there may be work.
+class DeafError(Exception):
+    """The listener did not hear its probe."""
 
-    Reconnects for ever, with jitter, and yields None after each connect for whatever was missed meanwhile.
-    """
-    failures = 0
-    while True:
+
+class Listener:
+    """Hears of jobs and of cancels, for ever. `times_deaf` counts the probes that were not heard."""
+
+    def __init__(self, dsn: str, database: Database, probe_seconds: float) -> None:
+        """`database` sends the probes; its gate is the one for this connection, too."""
+        self.database = database
+        self.probe_seconds = probe_seconds
+        self.deaf = False
+        self.times_deaf = 0
+        self._state = "connecting"
+        self._info = conninfo(dsn)
+        self._setting = DATABASE_URL if self._info == database.pool.conninfo else LISTEN_URL
+        self._pooled = is_transaction_port(dsn)
+        self._failures = 0
+        self._nonce = ""
+        self._echo = asyncio.Event()
+        self._heard_at = -math.inf
+
+    @property
+    def state(self) -> str:
+        """One word: connecting, listening (not proved yet), hears, deaf, lost."""
+        return "deaf" if self.deaf else self._state
+
+    def pace(self, seconds: float) -> float:
+        """How often to sweep, where it is every so many seconds while the listener hears."""
+        return min(seconds, DEAF_SWEEP_SECONDS) if self.deaf else seconds
+
+    async def run(self, hint: Callable[[str], None], cancel: Callable[[UUID], None]) -> None:
+        """Call `hint` with what told that there may be work, and `cancel` with a job that its user cancelled.
+
+        Reconnects with jitter, and hints after each connect for whatever was missed meanwhile."""
+        while True:
+            try:
+                await self._listen(hint, cancel)
+            except DeafError:
+                self._fall_deaf(hint)
+                pause = self._pause()
+            except (*AWAY, psycopg.Error, TimeoutError) as error:
+                self._state = "lost"
+                if "transaction mode" in str(error):
+                    # Supavisor can be told to refuse LISTEN there.
+                    self._pooled = True
+                    self._fall_deaf(hint)
+                pause = self._pause()
+                events.emit("listener.lost", retry_in=round(pause, 1), error=events.describe(error))
+            await asyncio.sleep(pause)
+
+    async def _listen(self, hint: Callable[[str], None], cancel: Callable[[UUID], None]) -> None:
+        options: dict[str, Any] = {"gate": self.database.gate, "setting": self._setting, "prepare_threshold": None}
+        async with await Connection.connect(self._info, **options) as connection:
+            async with asyncio.timeout(2 * PATIENCE):
+                self._pooled = self._pooled or await is_pooled(connection)
+                for channel in (JOBS, CANCEL, PROBE):
+                    await connection.execute(f"listen {channel}")
+            self._state = "listening"
+            events.emit("listener.connected")
+            hint("reconnect")
+            tasks = [asyncio.create_task(self._hear(connection, hint, cancel)), asyncio.create_task(self._prove())]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear(self, connection: Connection, hint: Callable[[str], None], cancel: Callable[[UUID], None]) -> None:
+        async for notification in connection.notifies():
+            if notification.channel == PROBE:
+                if notification.payload != self._nonce:
+                    continue
+                self._echo.set()
+            elif notification.channel == CANCEL:
+                with suppress(ValueError):
+                    cancel(UUID(notification.payload))
+            else:
+                hint("notify")
+            self._heard_at = time.monotonic()
+
+    async def _prove(self) -> None:
+        """Probe at once, and then whenever nothing was heard for so long; raises DeafError."""
+        while True:
+            wait = self.probe_seconds if await self._probe() else self._patience
+            while wait > 0:
+                await asyncio.sleep(wait)
+                wait = self._heard_at + self.probe_seconds - time.monotonic()
+
+    async def _probe(self) -> bool:
+        """Whether the probe was heard; False where it could not be sent, which proves nothing. Raises DeafError."""
+        self._nonce, self._echo = secrets.token_hex(8), asyncio.Event()
         try:
-            async with await psycopg.AsyncConnection.connect(conninfo(dsn), autocommit=True) as connection:
-                await connection.execute(f"listen {JOBS}")
-                await connection.execute(f"listen {CANCEL}")
-                events.emit("listener.connected")
-                failures = 0
-                yield None
-                async for notification in connection.notifies():
-                    yield _cancelled(notification)
+            await self.database.run("probe_listener", {"nonce": self._nonce})
         except AWAY:
-            failures += 1
-            delay = random.uniform(0.5, 1.0) * min(30.0, 0.2 * 2**failures)  # noqa: S311 jitter is no secret
-            events.emit("listener.lost", retry_in=round(delay, 1))
-            await asyncio.sleep(delay)
+            return False
+        # In parts, because one that ran out while this process stood still proves nothing.
+        for _ in range(10):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience / 10):
+                    await self._echo.wait()
+                self._prove_hearing()
+                return True
+        raise DeafError
 
+    @property
+    def _patience(self) -> float:
+        return min(PATIENCE, self.probe_seconds)
 
-def _cancelled(notification: psycopg.Notify) -> UUID | None:
-    if notification.channel != CANCEL:
-        return None
-    try:
-        return UUID(notification.payload)
-    except ValueError:
-        return None
+    def _prove_hearing(self) -> None:
+        self._failures = 0
+        if self.state != "hears":
+            self.deaf, self._state = False, "hears"
+            events.emit("listener.hears")
+
+    def _fall_deaf(self, hint: Callable[[str], None]) -> None:
+        self.times_deaf += 1
+        if self.deaf:
+            return
+        # One that has heard before can hear: then it is the connection, whatever is in between.
+        text = BY_POOLER if self._pooled and self._heard_at == -math.inf else BY_CONNECTION
+        self.deaf = True
+        events.emit("listener.deaf", level=logging.WARNING, text=text)
+        hint("sweep")
+
+    def _pause(self) -> float:
+        if wait := self.database.gate.closed_for():
+            return wait
+        self._failures += 1
+        longest = LONGEST_PAUSE_DEAF if self.deaf else LONGEST_PAUSE
+        pause = min(longest, 0.2 * 2.0 ** min(self._failures, 20))
+        return random.uniform(0.5, 1.0) * pause  # noqa: S311 jitter is no secret

@@ -1,4 +1,4 @@
-"""The loop: claims, and beside them the listener, the heartbeat and the rescuer; signals and drain.
+"""The loop: claims, and beside them the listener, the heartbeat, the health file; signals and drain.
 
 A side task that dies would take its siblings with it, so each catches what it can, says why, and asks for a drain:
 the job in hand is finished or released, and the exit code tells.
@@ -10,29 +10,31 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from consumer import events
+from consumer import events, health
 from consumer.assets import Assets
 from consumer.database import AWAY, Database
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
 from consumer.errors import DrainingError, UsageError
+from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
 from consumer.job import JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease, Leases, Trust
-from consumer.listen import hints
+from consumer.listen import Listener
 from consumer.process import Workshop, process
 from consumer.queue import Queue
 from consumer.rescue import Rescuer
 from consumer.settings import Settings
 from consumer.storage.base import Storage
 
-OK, FAILED, UNUSABLE = 0, 1, 3
+OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
 
 IN_HAND = 3
 """Jobs that may be in hand at once: one on the lane, the others in delivery."""
@@ -69,23 +71,24 @@ class Worker:
         """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock."""
         self.settings = settings
         self.until = until
-        self.listen_dsn = listen_dsn
+        self.gate = database.gate
+        self.listener = Listener(listen_dsn, database, settings.probe_seconds)
         self.job_types = job_types
         self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
         self.queue = Queue(database, worker_id, settings.max_attempts)
         keeper = Queue(pulse or database, worker_id, settings.max_attempts)
         trust, name = Trust(settings.lease_seconds, settings.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
         self.leases = Leases(keeper, name, self.engine_names, settings.lease_seconds, trust)
-        self.rescuer = Rescuer(keeper, settings.lease_seconds)
+        self.heartbeat = Heartbeat(self.leases, Rescuer(keeper, settings.lease_seconds))
         self.lane = Lane()
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, settings.upload_seconds)
         self.shop = Workshop(self.queue, assets, engines, job_types, self.lane, self.delivery)
         self.exit_code = OK
+        self._started = False
         self._draining = asyncio.Event()
-        self.intake = Intake(
-            self.queue, self.leases, self.engine_names, tuple(job_types), settings.sweep_seconds, self._gone_idle
-        )
+        pace = partial(self.listener.pace, settings.sweep_seconds)
+        self.intake = Intake(self.queue, self.leases, self.engine_names, tuple(job_types), pace, self._gone_idle)
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken = 0
@@ -95,19 +98,20 @@ class Worker:
 
     async def run(self) -> int:
         """Work until told to stop or out of work; returns the exit code."""
-        await self._introduce()
-        side = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_lease())]
-        events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
-        claims = asyncio.create_task(self._guard("claims", self._claims))
-        try:
-            await self._draining.wait()
-            await self._finish(claims)
-        finally:
-            for task in side:
-                task.cancel()
-            await asyncio.gather(*side, return_exceptions=True)
-            await self._leave()
-        events.emit("worker.stopped", jobs=self._taken, exit_code=self.exit_code)
+        async with self._beside(health=self._tell_health):
+            await self._introduce()
+            self._started = True
+            try:
+                listen = partial(self.listener.run, self.intake.hint, self.leases.cancel)
+                async with self._beside(listener=listen, heartbeat=self.heartbeat.keep, gate=self._give_up):
+                    events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
+                    claims = asyncio.create_task(self._guard("claims", self._claims))
+                    await self._draining.wait()
+                    await self._finish(claims)
+            finally:
+                await self._leave()
+        found_by = {f"found_by_{source}": count for source, count in self.intake.found_by.items()}
+        events.emit("worker.stopped", jobs=self._taken, exit_code=self.exit_code, **found_by)
         return self.exit_code
 
     def drain(self, reason: str, exit_code: int = OK) -> None:
@@ -203,29 +207,39 @@ class Worker:
             task.cancel()
             self.forced = True
 
-    async def _listen(self) -> None:
-        async def hear() -> None:
-            async for cancelled in hints(self.listen_dsn):
-                if cancelled:
-                    self.leases.cancel(cancelled)
-                else:
-                    self.intake.hint()
+    async def _give_up(self) -> None:
+        await self.gate.given_up.wait()
+        # What is in hand gets the grace period; what cannot be written then, the lease frees.
+        self._hurry.set()
+        self.drain("the database refuses the password", REFUSED)
 
-        await self._guard("listener", hear)
+    async def _tell_health(self) -> None:
+        if self.settings.health_file:
+            await health.keep(self.settings.health_file, self.report)
 
-    async def _keep_lease(self) -> None:
-        async def keep() -> None:
-            while True:
-                await asyncio.sleep(self.settings.lease_seconds / 4)
-                try:
-                    async with asyncio.timeout(self.settings.lease_seconds / 2):
-                        await self.leases.beat()
-                        await self.rescuer.watch()
-                except (*AWAY, TimeoutError) as error:
-                    self.rescuer.forget()
-                    events.emit("heartbeat.missed", error=events.describe(error))
+    def report(self) -> health.Report:
+        """How this worker is."""
+        return health.Report(
+            worker_id=self.queue.worker_id,
+            pid=os.getpid(),
+            state="draining" if self._draining.is_set() else "ready" if self._started else "starting",
+            database=self.heartbeat.database,
+            listener=self.listener.state,
+            jobs_in_hand=len(self.leases.held),
+            found_by=self.intake.found_by,
+            deaf=self.listener.times_deaf,
+            lease_seconds=self.settings.lease_seconds,
+        )
 
-        await self._guard("heartbeat", keep)
+    @asynccontextmanager
+    async def _beside(self, **works: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._guard(name, work)) for name, work in works.items()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:

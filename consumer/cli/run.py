@@ -2,19 +2,25 @@
 
 import argparse
 import asyncio
+import logging
 import math
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
-from consumer import events
-from consumer.database import Database, check_schema, connect
+from consumer import events, health
+from consumer.database import Database, check_role, check_schema, connect
 from consumer.engines import available, create
-from consumer.errors import UsageError
+from consumer.errors import DatabaseRefusedError, StorageUnavailableError, UsageError
+from consumer.gate import Gate, PasswordRefusedError
 from consumer.job_types import load, served
+from consumer.listen import LISTEN_URL
+from consumer.pooler import Mode, mode
 from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
+from consumer.storage.base import Storage
 from consumer.worker import Until, Worker
 
 
@@ -55,16 +61,43 @@ def run(args: argparse.Namespace) -> int:
     """Start the worker; returns its exit code."""
     settings = load_settings(engines=args.engines)
     events.configure(settings.log)
-    dsn = settings.require_database_url()
-    with connect(dsn) as connection:
-        check_schema(connection)
-    code = asyncio.run(_work(settings, dsn, args))
+    if settings.health_file:
+        health.check(settings.health_file)
+    code = asyncio.run(_work(settings, _connections(settings), args))
     sys.stdout.flush()
     sys.stderr.flush()
     return code
 
 
-async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
+def _connections(settings: Settings) -> tuple[Database, Database]:
+    """For work and for the heartbeat, not yet open. Raises DatabaseRefusedError, SchemaTooOldError."""
+    dsn, role = settings.require_database_url(), settings.database_role
+    with connect(dsn) as connection:
+        pooled = mode(dsn) is Mode.transaction
+        if role and pooled:
+            raise DatabaseRefusedError(
+                "CONSUMER_DATABASE_ROLE needs a direct or session address (port 5432) in DATABASE_URL: behind a pooler "
+                "in transaction mode, SET ROLE would reach other sessions."
+            )
+        if role:
+            check_role(connection, role)
+        check_schema(connection)
+    assert settings.listen_url
+    if settings.listen_url != settings.database_url:
+        try:
+            connect(settings.listen_url.get_secret_value(), LISTEN_URL).close()
+        except PasswordRefusedError:
+            raise
+        except DatabaseRefusedError:
+            # Without it jobs are only found later; it is tried again while the worker runs.
+            pass
+    gate = Gate(settings.password_seconds)
+    answer_seconds = settings.lease_seconds / 2 + 5
+    options: dict[str, Any] = {"prepare": not pooled, "role": role, "gate": gate, "answer_seconds": answer_seconds}
+    return Database(dsn, **options), Database(dsn, size=1, **options)
+
+
+async def _work(settings: Settings, databases: tuple[Database, Database], args: argparse.Namespace) -> int:
     names = settings.engines or available()
     job_types = served(load(settings.job_types), names, stand_in=settings.stand_in)
     engines = {name: create(name, settings.models.get(name, ""), settings.device) for name in names}
@@ -72,10 +105,10 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
         raise UsageError(f"No job type names one of the engines {', '.join(names)}: see `consumer engines`.")
     if settings.stand_in:
         engines = dict.fromkeys((job_type.engine for job_type in job_types.values()), engines["sketch"])
-    database, pulse = Database(dsn), Database(dsn, size=1)
+    storage = await _storage(settings)
+    database, pulse = databases
     await database.open()
     await pulse.open()
-    storage = open_storage(settings)
     assert settings.listen_url
     worker = Worker(
         uuid4(),
@@ -100,3 +133,16 @@ async def _work(settings: Settings, dsn: str, args: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+async def _storage(settings: Settings) -> Storage:
+    """The storage, looked at before the first claim. Raises StorageUnusableError where nothing can be stored."""
+    storage = open_storage(settings)
+    try:
+        await storage.check()
+    except StorageUnavailableError as error:
+        events.emit("storage.away", level=logging.WARNING, error=events.describe(error))
+    except BaseException:
+        await storage.close()
+        raise
+    return storage

@@ -126,7 +126,9 @@ def test_a_role_that_may_not_do_it_is_told_so(
     monkeypatch.setenv("DATABASE_URL", relogin(db.admin_dsn, user="authenticator"))
     refused = connected("submit", "sketch", "a lake", "--user", user)
     assert (refused.code, refused.err) == (
-        5, "The role in DATABASE_URL may not read the schema consumer: use the one that ran `consumer migrate up`.\n",
+        5,
+        ("The role in DATABASE_URL may not read the schema consumer: use consumer_worker, or the one that ran "
+        "`consumer migrate up`.\n"),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """record_image and record_video: a result becomes visible in its row."""
 
+import psycopg
 import pytest
 
 from consumer.errors import LeaseLostError
@@ -87,3 +88,18 @@ def test_nothing_is_recorded_for_a_job_that_is_not_processing(jobs, worker, medi
     with pytest.raises(LeaseLostError):
         worker.record(job, 0, medium)
     assert jobs.rows(job_id) == before
+
+
+@pytest.mark.parametrize("state", ["54000", "55000"])
+def test_a_limit_of_the_application_is_told_and_not_tried_for_ever(jobs, worker, state):
+    """Such as an index on images that has no room for a value: the driver calls it operational."""
+    jobs.add()
+    job = worker.take()
+    body = f"begin raise exception 'no room' using errcode = '{state}'; end"
+    jobs.run(f"create function public.no_room() returns trigger language plpgsql as $$ {body} $$")
+    jobs.run("create trigger no_room before update on public.images for each row execute function public.no_room()")
+    try:
+        with pytest.raises(psycopg.OperationalError, match="no room"):
+            worker.record(job, 0)
+    finally:
+        jobs.run("drop function public.no_room() cascade")

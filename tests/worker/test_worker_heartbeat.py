@@ -63,8 +63,8 @@ def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_attempt(
 
     server.stop_postgres()
     worker.signal(signal.SIGCONT)
-    # Between two misses the other one waits a second for an answer, and half a second besides.
-    other.wait_for("heartbeat.missed", count=4)
+    # Between two misses the other one waits two thirds of a second for an answer: the outage is longer than the lease.
+    other.wait_for("heartbeat.missed", count=8)
     worker.wait_for("listener.lost")
     gate.release()
     eventually(lambda: len(site.drawn()) == 3, "the engine needs no database")

@@ -91,7 +91,7 @@ def test_a_job_runs_within_the_sweep_interval_while_the_listener_is_cut_off(
 def test_a_job_inserted_while_the_listener_was_away_runs_when_it_is_back(
     site: Site, jobs: UserJobs, listener: Listener
 ) -> None:
-    worker = site.start_idle(listen_url=listener.dsn)
+    worker = site.start_idle(listen_url=listener.dsn, password_seconds="2")
     jobs.wait_for_idle()
     listener.lock_out()
     worker.wait_for("listener.lost", count=2)
