@@ -11,6 +11,7 @@ The map of the house, from the top down; imports go down only.
     heartbeat   keeps our jobs, rescues those of the dead (rescue: who is dead)
     lane        one thread to the GPU, one job at a time
     progress    how far a job is, shown at most once a second
+    reach       whether the storage is there; nothing is claimed while it is away
     delivery    encode -> thumbnail -> upload -> record, beside the GPU
     queue       claim, complete, retry, fail, release, rescue: one method per file in sql/queries
     assets      the image and video rows of a job

@@ -24,9 +24,10 @@ from consumer import events
 from consumer.assets import Assets, Result
 from consumer.encode import Encoded, encode, thumbnail
 from consumer.engines.base import Output
-from consumer.errors import StorageUnavailableError, unwrap
+from consumer.errors import StorageAwayError, StorageUnavailableError, unwrap
 from consumer.job import Medium
 from consumer.lease import Lease, Trust
+from consumer.reach import Reach
 from consumer.storage.base import PART, Storage
 
 TRIES = 6
@@ -48,6 +49,7 @@ class Delivery:
     def __init__(self, assets: Assets, storage: Storage, trust: Trust, upload_seconds: float, room: int = ROOM) -> None:
         self.assets = assets
         self.storage = storage
+        self.reach = Reach(storage, upload_seconds)
         self.trust = trust
         self.upload_seconds = upload_seconds
         self._room = asyncio.Semaphore(room)
@@ -93,7 +95,17 @@ class Delivery:
         events.emit("asset.recorded", job_id=lease.job.id, index=output.index, bytes=len(encoded.data))
 
     async def upload(self, lease: Lease, key: str, encoded: Encoded) -> None:
-        """Upload until it is stored, or the storage was away for too long."""
+        """Upload until it is stored. After too long a time raises StorageAwayError where the storage answers nothing at
+        all, and StorageUnavailableError where it is only these bytes."""
+        try:
+            await self._upload(lease, key, encoded)
+        except StorageUnavailableError as error:
+            if await self.reach.ask():
+                raise
+            raise StorageAwayError(str(error)) from error
+        self.reach.found()
+
+    async def _upload(self, lease: Lease, key: str, encoded: Encoded) -> None:
         seconds = self.upload_seconds * math.ceil(len(encoded.data) / PART)
         while True:
             await self.trust.wait()
@@ -124,6 +136,9 @@ class Delivery:
                     raise StorageUnavailableError(f"An upload took longer than {seconds:g} seconds.")
                 await asyncio.wait({upload, stopped}, timeout=min(left, trusted), return_when=asyncio.FIRST_COMPLETED)
             await upload
+        except StorageUnavailableError as error:
+            self.reach.lost(error)
+            raise
         finally:
             upload.cancel()
             stopped.cancel()

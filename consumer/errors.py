@@ -48,6 +48,10 @@ class StorageUnavailableError(ConsumerError):
         self.retry_after = retry_after
 
 
+class StorageAwayError(ConsumerError):
+    """The storage answered nothing at all for too long: the job is given back, for no fault of its own."""
+
+
 class StorageRefusedError(ConsumerError):
     """The storage will not take the bytes, now or later: a bucket, a policy, a size, a type."""
 
@@ -99,6 +103,7 @@ POLICY: tuple[tuple[type[BaseException], Verdict], ...] = (
     (JobCancelledError, Verdict.cancelled),
     (LeaseLostError, Verdict.lost),
     (DrainingError, Verdict.release),
+    (StorageAwayError, Verdict.release),
     (EngineUnusableError, Verdict.release),
     (StorageUnusableError, Verdict.release),
     (Exception, Verdict.retry),

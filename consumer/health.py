@@ -6,7 +6,9 @@ restart a worker, and so none to be unhealthy.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,7 @@ class Report(BaseModel):
     state: State
     database: str
     listener: str
+    storage: str
     jobs_in_hand: int
     found_by: dict[str, int]
     deaf: int
@@ -51,11 +54,12 @@ def check(path: Path) -> None:
         raise UsageError(f"The file of CONSUMER_HEALTH_FILE cannot be written: {error.strerror}.") from None
 
 
-async def keep(path: Path, report: Callable[[], Report]) -> None:
-    """Write `report()` to `path` at least four times per lease, for ever, and remove it at the end."""
+async def keep(path: Path, report: Callable[[], Report], news: asyncio.Event) -> None:
+    """Write `report()` to `path` on `news` and at least four times per lease, for ever, and remove it at the end."""
     written = True
     try:
         while True:
+            news.clear()
             told = report()
             try:
                 # Whoever reads sees the old one or the new one, and nothing in between.
@@ -66,7 +70,9 @@ async def keep(path: Path, report: Callable[[], Report]) -> None:
                 if written:
                     events.emit("health.unwritten", level=logging.WARNING, error=events.describe(error))
                 written = False
-            await asyncio.sleep(min(EVERY_SECONDS, told.lease_seconds / 4))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(EVERY_SECONDS, told.lease_seconds / 4)):
+                    await news.wait()
     finally:
         _remove(path)
 
@@ -81,10 +87,23 @@ def verdict(path: Path) -> tuple[bool, str]:
         return False, f"The file of CONSUMER_HEALTH_FILE cannot be read: {error.strerror}."
     except (ValidationError, UnicodeDecodeError):
         return False, "The file of CONSUMER_HEALTH_FILE is not a worker's."
+    if not _runs(report.pid):
+        return False, "The worker is gone: its process has ended."
     if abs(report.age) > report.lease_seconds:
         return False, f"The worker is stuck or gone: it wrote its last report {report.age:.0f} seconds ago."
-    words = f"database {report.database}, listener {report.listener}, {report.jobs_in_hand} jobs in hand"
+    parts = f"database {report.database}, listener {report.listener}, storage {report.storage}"
+    words = f"{parts}, {report.jobs_in_hand} jobs in hand"
     return report.state != "starting", f"The worker is {report.state}: {words}."
+
+
+def _runs(pid: int) -> bool:
+    # One of another user's may not be signalled, and so is there.
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def _remove(path: Path) -> None:

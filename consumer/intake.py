@@ -22,6 +22,7 @@ class Intake:
 
     `pace()` tells how many seconds lie between two sweeps. `found_by` counts the jobs by what led to them: `line` (they
     stood there when this worker was free), `notify`, `sweep`, `reconnect` (of the listener).
+    While `held_back()`, nothing is claimed; a hint tells when that is over.
     `gone_idle(seconds)` is asked whenever there is nothing to do, and may decide to leave; it returns how long to wait
     at most.
     """
@@ -34,6 +35,7 @@ class Intake:
         job_types: Sequence[str],
         pace: Callable[[], float],
         gone_idle: Callable[[float], float],
+        held_back: Callable[[], bool] = lambda: False,
     ) -> None:
         self.queue = queue
         self.leases = leases
@@ -41,6 +43,7 @@ class Intake:
         self.job_types = tuple(job_types)
         self.pace = pace
         self.gone_idle = gone_idle
+        self.held_back = held_back
         self._wake = asyncio.Event()
         self._closed = False
         self.found_by: Counter[str] = Counter()
@@ -62,6 +65,9 @@ class Intake:
         idle_since, looks, source = time.monotonic(), 0, "line"
         while not self._closed:
             self._wake.clear()
+            if self.held_back():
+                await self._wake.wait()
+                continue
             try:
                 if job := await self._look():
                     self.leases.idle = False

@@ -32,12 +32,12 @@ DEAF_SWEEP_SECONDS = 2.0
 LONGEST_PAUSE, LONGEST_PAUSE_DEAF = 30.0, 300.0
 
 BY_POOLER = (
-    f"{LISTEN_URL} goes through a pooler in transaction mode (as on port 6543), which swallows notifications: set it "
-    "to a direct or session address (port 5432)."
+    "{} goes through a pooler in transaction mode (as on port 6543), which swallows notifications: "
+    f"set {LISTEN_URL} to a direct or session address (port 5432)."
 )
 BY_CONNECTION = (
-    f"No notification arrives through {LISTEN_URL}, whose connection seems to be well: it is made anew. If this comes "
-    "again, set it to a direct or session address (port 5432)."
+    "No notification arrives through {}, whose connection seems to be well: it is made anew. If this comes again, "
+    f"set {LISTEN_URL} to a direct or session address (port 5432)."
 )
 
 
@@ -166,7 +166,7 @@ class Listener:
         # One that has heard before can hear: then it is the connection, whatever is in between.
         text = BY_POOLER if self._pooled and self._heard_at == -math.inf else BY_CONNECTION
         self.deaf = True
-        events.emit("listener.deaf", level=logging.WARNING, text=text)
+        events.emit("listener.deaf", level=logging.WARNING, text=text.format(self._setting))
         hint("sweep")
 
     def _pause(self) -> float:

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from consumer import events
@@ -43,6 +44,8 @@ class Workshop:
     job_types: Mapping[str, JobType]
     lane: Lane
     delivery: Delivery
+    unfit: Callable[[str], None]
+    """Told why, before the row is written, when this process can work on no other job either."""
 
 
 async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
@@ -58,9 +61,10 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
         decision = Decision(Verdict.completed, "")
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 `decide` is the one place that judges
         decision = decide(error, attempts=job.attempts, max_attempts=job.max_attempts)
-        if not decision.unusable:
-            # An engine that broke keeps the lane until the worker takes no more jobs.
-            turn.release()
+        if decision.unusable:
+            # First of all, for the job that is given back must not be claimed here once more.
+            shop.unfit(decision.message)
+        turn.release()
         if not await asyncio.shield(settle(lease, decision, error, shop)):
             decision = replace(decision, verdict=Verdict.lost)
         tell(decision, job, started, error=events.describe(error))
@@ -128,5 +132,11 @@ def describe(lease: Lease, queue: Queue, error: BaseException) -> dict[str, Any]
         "worker": str(queue.worker_id),
         "type": type(error).__name__,
         "message": public_message(error),
-        "traceback": "".join(traceback.format_tb(error.__traceback__))[-1000:],
+        "traceback": frames(error.__traceback__)[-1000:],
     }
+
+
+def frames(trace: TracebackType | None) -> str:
+    """Where it happened, the last call last: modules, for the paths of this machine are nobody's business."""
+    walked = traceback.walk_tb(trace)
+    return "".join(f"{frame.f_globals.get('__name__')}:{line} in {frame.f_code.co_name}\n" for frame, line in walked)

@@ -21,7 +21,7 @@ from consumer.assets import Assets
 from consumer.database import AWAY, Database
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
-from consumer.errors import DrainingError, UsageError
+from consumer.errors import DrainingError, StorageUnusableError, UsageError
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
 from consumer.job import JobType
@@ -83,12 +83,17 @@ class Worker:
         self.lane = Lane()
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, settings.upload_seconds)
-        self.shop = Workshop(self.queue, assets, engines, job_types, self.lane, self.delivery)
+        self.shop = Workshop(self.queue, assets, engines, job_types, self.lane, self.delivery, self._unfit)
         self.exit_code = OK
         self._started = False
         self._draining = asyncio.Event()
+        self._health_news = asyncio.Event()
         pace = partial(self.listener.pace, settings.sweep_seconds)
-        self.intake = Intake(self.queue, self.leases, self.engine_names, tuple(job_types), pace, self._gone_idle)
+        reach = self.delivery.reach
+        self.intake = Intake(
+            self.queue, self.leases, self.engine_names, tuple(job_types), pace, self._gone_idle, lambda: reach.away
+        )
+        reach.on_back = partial(self.intake.hint, "line")
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken = 0
@@ -101,9 +106,13 @@ class Worker:
         async with self._beside(health=self._tell_health):
             await self._introduce()
             self._started = True
+            self._health_news.set()
             try:
                 listen = partial(self.listener.run, self.intake.hint, self.leases.cancel)
-                async with self._beside(listener=listen, heartbeat=self.heartbeat.keep, gate=self._give_up):
+                keep = self.heartbeat.keep
+                async with self._beside(
+                    listener=listen, heartbeat=keep, gate=self._give_up, storage=self._mind_storage
+                ):
                     events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
                     claims = asyncio.create_task(self._guard("claims", self._claims))
                     await self._draining.wait()
@@ -120,6 +129,7 @@ class Worker:
             events.emit("worker.draining", level=logging.WARNING if exit_code else logging.INFO, reason=reason)
         self.exit_code = self.exit_code or exit_code
         self._draining.set()
+        self._health_news.set()
         self.intake.close()
 
     def handle_signals(self) -> None:
@@ -139,6 +149,7 @@ class Worker:
             os._exit(FAILED)
 
     async def _introduce(self) -> None:
+        await self.delivery.reach.ask()
         missing = sorted(set(self.job_types) - await self.queue.known_job_types())
         if missing:
             raise UsageError(
@@ -172,9 +183,7 @@ class Worker:
 
     async def _work(self, lease: Lease, turn: Turn) -> None:
         try:
-            decision = await process(lease, turn, self.shop)
-            if decision.unusable:
-                self.drain(decision.message, UNUSABLE)
+            await process(lease, turn, self.shop)
             self.leases.remove(lease)
         finally:
             turn.release()
@@ -207,6 +216,15 @@ class Worker:
             task.cancel()
             self.forced = True
 
+    def _unfit(self, reason: str) -> None:
+        self.drain(reason, UNUSABLE)
+
+    async def _mind_storage(self) -> None:
+        try:
+            await self.delivery.reach.keep()
+        except StorageUnusableError as error:
+            self._unfit(str(error))
+
     async def _give_up(self) -> None:
         await self.gate.given_up.wait()
         # What is in hand gets the grace period; what cannot be written then, the lease frees.
@@ -215,7 +233,7 @@ class Worker:
 
     async def _tell_health(self) -> None:
         if self.settings.health_file:
-            await health.keep(self.settings.health_file, self.report)
+            await health.keep(self.settings.health_file, self.report, self._health_news)
 
     def report(self) -> health.Report:
         """How this worker is."""
@@ -225,6 +243,7 @@ class Worker:
             state="draining" if self._draining.is_set() else "ready" if self._started else "starting",
             database=self.heartbeat.database,
             listener=self.listener.state,
+            storage="away" if self.delivery.reach.away else "there",
             jobs_in_hand=len(self.leases.held),
             found_by=self.intake.found_by,
             deaf=self.listener.times_deaf,

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import math
 import os
 import sys
@@ -13,14 +12,13 @@ from uuid import uuid4
 from consumer import events, health
 from consumer.database import Database, check_role, check_schema, connect
 from consumer.engines import available, create
-from consumer.errors import DatabaseRefusedError, StorageUnavailableError, UsageError
+from consumer.errors import DatabaseRefusedError, UsageError
 from consumer.gate import Gate, PasswordRefusedError
 from consumer.job_types import load, served
 from consumer.listen import LISTEN_URL
 from consumer.pooler import Mode, mode
 from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
-from consumer.storage.base import Storage
 from consumer.worker import Until, Worker
 
 
@@ -105,7 +103,7 @@ async def _work(settings: Settings, databases: tuple[Database, Database], args: 
         raise UsageError(f"No job type names one of the engines {', '.join(names)}: see `consumer engines`.")
     if settings.stand_in:
         engines = dict.fromkeys((job_type.engine for job_type in job_types.values()), engines["sketch"])
-    storage = await _storage(settings)
+    storage = open_storage(settings)
     database, pulse = databases
     await database.open()
     await pulse.open()
@@ -133,16 +131,3 @@ async def _work(settings: Settings, databases: tuple[Database, Database], args: 
         sys.stderr.flush()
         os._exit(code)
     return code
-
-
-async def _storage(settings: Settings) -> Storage:
-    """The storage, looked at before the first claim. Raises StorageUnusableError where nothing can be stored."""
-    storage = open_storage(settings)
-    try:
-        await storage.check()
-    except StorageUnavailableError as error:
-        events.emit("storage.away", level=logging.WARNING, error=events.describe(error))
-    except BaseException:
-        await storage.close()
-        raise
-    return storage

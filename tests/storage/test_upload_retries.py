@@ -14,13 +14,15 @@ from consumer.delivery import Delivery
 from consumer.encode import Encoded
 from consumer.errors import (
     JobCancelledError,
+    StorageAwayError,
     StorageRefusedError,
     StorageUnavailableError,
     StorageUnusableError,
 )
 from consumer.job import Job
 from consumer.lease import Lease, Trust
-from stand_in import StorageServer, faults
+from stand_in import BUCKET, StorageServer, faults
+from stand_in.wire import Request
 from workers import eventually
 
 KEY = "3f0c/9a1b/0.png"
@@ -49,6 +51,11 @@ async def courier(api: StorageServer, upload_seconds: float = 2, lease_seconds: 
             yield at_work
         finally:
             at_work.delivery.close()
+
+
+def uploads(api: StorageServer) -> list[Request]:
+    """The uploads that began, without questions about the bucket."""
+    return api.seen("POST", f"/object/{BUCKET}/")
 
 
 def delivered(api: StorageServer, encoded: Encoded = PICTURE, **options: float) -> float:
@@ -96,14 +103,20 @@ def test_a_storage_that_asks_for_more_time_than_there_is_ends_it_at_once(api: St
     api.fail(faults.too_many("3600"))
     with pytest.raises(StorageUnavailableError, match=r"workspace-temp is not available \(429\)\.$"):
         delivered(api)
-    assert len(api.requests) == 1
+    assert len(uploads(api)) == 1
 
 
 def test_a_storage_that_stays_away_is_given_six_times_the_time_of_an_upload(api: StorageServer) -> None:
     api.fail(faults.too_many("1"), times=1000)
-    with pytest.raises(StorageUnavailableError, match=r"workspace-temp is not available \(429\)\.$"):
+    with pytest.raises(StorageAwayError, match=r"workspace-temp is not available \(429\)\.$"):
         delivered(api, upload_seconds=0.5)
-    assert len(api.requests) == 3, "after 0, 1 and 2 seconds, and a fourth would come after 3"
+    assert len(uploads(api)) == 3, "after 0, 1 and 2 seconds, and a fourth would come after 3"
+
+
+def test_a_storage_that_takes_all_but_these_bytes_is_not_away(api: StorageServer) -> None:
+    api.fail(faults.html(503), times=1000, path=f"/object/{BUCKET}/")
+    with pytest.raises(StorageUnavailableError, match=r"workspace-temp is not available \(503\)\.$"):
+        delivered(api, upload_seconds=0.2)
 
 
 def test_one_try_ends_in_time_and_its_transfer_with_it(api: StorageServer) -> None:
@@ -116,9 +129,9 @@ def test_one_try_ends_in_time_and_its_transfer_with_it(api: StorageServer) -> No
 
 def test_a_large_file_has_time_for_each_part(api: StorageServer) -> None:
     api.fail(faults.hang, times=99)
-    with pytest.raises(StorageUnavailableError, match=r"longer than 0\.6 seconds"):
+    with pytest.raises(StorageAwayError, match=r"longer than 0\.6 seconds"):
         delivered(api, VIDEO, upload_seconds=0.2)
-    assert 4 <= len(api.seen("POST")) <= 6
+    assert 4 <= len(api.seen("POST", "resumable")) <= 6
 
 
 def test_a_large_file_goes_on_where_it_broke_off(api: StorageServer) -> None:

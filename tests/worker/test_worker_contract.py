@@ -122,7 +122,7 @@ def test_a_job_that_broke_keeps_the_contract(site: Site, jobs: UserJobs) -> None
     job = jobs.submit("a lighthouse", 2, **sent)
     run_once(site, engines="puppet", max_attempts="1")
     traceback = check_failed(jobs, job, sent, "ValueError", "An internal error stopped this job.")
-    assert len(traceback) == 1000
+    assert 0 < len(traceback) <= 1000
     assert "a lighthouse" not in json.dumps([jobs.get(job)["errors"], traceback])
 
 

@@ -68,9 +68,10 @@ def test_a_foreign_exception_is_tried_again_and_told_to_nobody(site: Site, jobs:
 
 
 def check_traceback(text: str) -> None:
-    """It is cut, and what is left is its end: where it happened."""
-    assert len(text) == 1000
-    assert "in fail_as" in text.splitlines()[-2]
+    """Where it happened comes last; the paths of the machine are nobody's business."""
+    assert 0 < len(text) <= 1000
+    assert text.splitlines()[-1].endswith(" in fail_as")
+    assert "/" not in text
 
 
 def test_the_number_of_attempts_is_a_setting(site: Site, jobs: UserJobs) -> None:

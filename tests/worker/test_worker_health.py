@@ -50,7 +50,10 @@ def test_a_worker_at_work_is_healthy_and_leaves_nothing_behind(site: Site, jobs:
     told = eventually(lambda: (now := json.loads(path.read_text()))["jobs_in_hand"] == 1 and now, "it tells of the job")
     assert told["worker_id"] == str(worker.id)
     assert (told["pid"], told["state"], told["deaf"], told["found_by"]) == (worker.pid, "ready", 0, {"notify": 1})
-    assert health(path) == (0, "The worker is ready: database connected, listener hears, 1 jobs in hand.")
+    assert health(path) == (
+        0,
+        "The worker is ready: database connected, listener hears, storage there, 1 jobs in hand.",
+    )
     worker.signal(signal.SIGTERM)
     eventually(lambda: json.loads(path.read_text())["state"] == "draining", "it tells that it leaves")
     code, line = health(path)

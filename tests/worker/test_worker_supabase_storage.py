@@ -10,7 +10,7 @@ from PIL import Image
 
 from stand_in import ANON_KEY, LEGACY_KEY, SECRET_KEY, Bucket, StorageServer, faults
 from user_jobs import UserJobs
-from workers import Row, Site, Worker
+from workers import Row, Site, Worker, eventually
 
 LONG_LEASE = {"lease_seconds": "20", "upload_seconds": "2"}
 PICTURES = "/object/workspace-temp/"
@@ -169,6 +169,30 @@ def test_a_storage_that_is_away_at_the_start_is_told_and_waited_for(
     job = jobs.submit("job")
     worker = site.start("--drain-and-exit", **variables(api))
     assert worker.wait() == 0
-    [event] = worker.events("storage.away", level="warning")
-    assert event["error"].endswith("The storage with the bucket workspace-temp is not available (503).")
+    told = worker.events("storage.away", level="warning")
+    assert told[0]["error"].endswith("The storage with the bucket workspace-temp is not available (503).")
+    names = [event["event"] for event in worker.events()]
+    assert names.index("storage.back") < names.index("job.claimed"), "nothing is claimed while it is away"
+    assert [name for name in names if name.startswith("storage.")] == ["storage.away", "storage.back"] * 2
     check_delivered(api, jobs, job, 1)
+
+
+def test_an_outage_of_the_storage_costs_no_attempt_and_no_second_job(
+    site: Site, jobs: UserJobs, api: StorageServer
+) -> None:
+    health = site.directory / "health"
+    worker = site.start_idle(**variables(api) | {"upload_seconds": "0.3", "health_file": str(health)})
+    api.fail(faults.html(503), times=1_000_000)
+    first = jobs.submit("job")
+    worker.wait_for("storage.away")
+    worker.wait_for("job.release", job_id=first)
+    later = jobs.submit("job")
+    eventually(lambda: '"storage":"away"' in health.read_text(), "it tells")
+    api.mend()
+    worker.wait_for("storage.back")
+    for job in (first, later):
+        worker.wait_for("job.completed", job_id=job)
+        check_delivered(api, jobs, job, 1)
+    [begun] = worker.events("job.claimed", job_id=later)
+    assert begun["attempt"] == 1
+    assert len(worker.events("job.claimed", job_id=first)) == 2
