@@ -157,7 +157,9 @@ async def _sweep(storage: Storage, connection: Connection, args: argparse.Namesp
             print(json.dumps(_facts(each) | {"removed": args.delete}))
         else:
             print(f"{each.key}  {decimal(each.size)}  {ago(each.created_at)}")
-    if not args.json:
+    if not count and not args.json:
+        print("Nothing was found that no row tells of.")
+    elif not args.json:
         objects = f"{count} object{'' if count == 1 else 's'}, {decimal(total)}"
         print(f"Removed {objects}." if args.delete else f"No row tells of {objects}; --delete removes them.")
     return 0

@@ -17,6 +17,7 @@ from gateway import Gateway, token
 from jobs import Hands, Jobs
 from node import Frontend, node_major
 from postgres import Database
+from workers import eventually
 
 pytestmark = pytest.mark.npm
 
@@ -200,6 +201,38 @@ def test_without_any_realtime_the_job_is_asked_for_until_it_is_over_and_no_longe
     asked = gateway.queries
     page.call("tick", 1)
     assert gateway.queries == asked
+
+
+def test_without_any_realtime_a_job_that_comes_when_all_others_are_over_is_shown(
+    page: Page, gateway: Gateway, jobs: Jobs, worker: Hands
+) -> None:
+    gateway.open = False
+    jobs.add()
+    finish(worker, 1)
+    page.call("watch", {"userId": str(jobs.user)}, {"pollSeconds": 0.1})
+    page.until(lambda views: [status(view)[0] for view in views] == ["completed"], "the job that is over")
+    jobs.add()
+    page.until(lambda views: [status(view)[0] for view in views] == ["queued", "completed"], "the new one")
+
+
+def test_the_jobs_of_a_user_that_are_all_over_are_asked_for_only_while_realtime_does_not_tell(
+    page: Page, gateway: Gateway, jobs: Jobs
+) -> None:
+    def asked_within_half_a_second() -> bool:
+        asked = gateway.queries
+        page.call("tick", 0.5)
+        return gateway.queries > asked
+
+    gateway.attaches.clear()
+    page.call("watch", {"userId": str(jobs.user)}, {"pollSeconds": 0.1})
+    page.until(lambda _: len(page.shown) >= 5, "several answers while nothing is told yet")
+    gateway.attaches.set()
+    eventually(lambda: not asked_within_half_a_second(), "no more queries")
+    gateway.open = False
+    gateway.drop()
+    eventually(asked_within_half_a_second, "queries again")
+    jobs.add()
+    page.until(lambda views: len(views) == 1, "the new job")
 
 
 def test_an_answer_that_was_late_does_not_take_back_what_was_told_meanwhile(

@@ -15,7 +15,7 @@ export interface JobView {
 }
 
 export interface WatchOptions {
-  /** How often to ask while a job is not over, whatever Realtime tells. */
+  /** How often to ask while a job is not over, and for a user's jobs also while Realtime does not tell. */
   pollSeconds?: number;
   /** How many of a user's latest jobs. */
   limit?: number;
@@ -44,7 +44,8 @@ const EMPTY: State = { jobs: new Map(), images: new Map(), videos: new Map() };
 
 /**
  * Call `show` with how the jobs stand, now and after every change, until it is closed. It asks the database on every
- * (re)subscription, when the page comes back to the foreground or online, and every `pollSeconds` while a job is not over.
+ * (re)subscription, when the page comes back to the foreground or online, and every `pollSeconds` while a job is not over
+ * or, for the jobs of a user, while Realtime does not tell of new ones.
  */
 export function watchJobs(
   client: Client,
@@ -55,6 +56,7 @@ export function watchJobs(
   const { pollSeconds = 15, limit = 50, onError = console.error } = options;
   let state = EMPTY;
   let known = false;
+  let flowing = false; // Realtime tells changes
   let since: Told[] | null = null; // while a query is under way: what Realtime told meanwhile
   let again = false;
   let closed = false;
@@ -91,7 +93,8 @@ export function watchJobs(
     // A job that is watched by its id and not there yet is expected.
     const complete = known && ("userId" in whose || state.jobs.size > 0);
     const over = complete && [...state.jobs.values()].every((job) => FINAL.has(job.status));
-    if (!over && !closed) timer ??= setTimeout(refetch, 1000 * pollSeconds);
+    const mayMiss = "userId" in whose && !flowing; // another job of the user
+    if ((!over || mayMiss) && !closed) timer ??= setTimeout(refetch, 1000 * pollSeconds);
   }
 
   function hear(table: Table, payload: Payload): void {
@@ -112,6 +115,11 @@ export function watchJobs(
     else if (!since) poll();
   }
 
+  function flows(now: boolean): void {
+    flowing = now;
+    if (!since) poll();
+  }
+
   function join(): RealtimeChannel {
     const channel = client.channel(`consumer:${crypto.randomUUID()}`);
     for (const table of TABLES) {
@@ -123,12 +131,14 @@ export function watchJobs(
     // SUBSCRIBED comes when the channel is joined; this, up to seconds later, when changes really flow.
     channel.on("system", {}, (message: { extension?: string; status?: string; message?: string }) => {
       if (message.extension !== "postgres_changes") return;
-      if (message.status === "ok") void refetch();
+      flows(message.status === "ok");
+      if (flowing) void refetch();
       else onError(new Error(message.message));
     });
     return channel.subscribe((status, error) => {
       if (status === "SUBSCRIBED") void refetch();
-      else if (error && !closed) onError(error);
+      else flows(false);
+      if (error && !closed) onError(error);
       // The client comes back by itself from all but this: the server closes a channel whose token has expired.
       if (status === "CLOSED" && !closed) rejoin ??= setTimeout(joinAgain, REJOIN_MS);
     });
