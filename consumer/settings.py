@@ -88,6 +88,12 @@ class Settings(BaseSettings):
             raise ValueError
         return url
 
+    @field_validator("supabase_secret_key", "database_url", "listen_url", "supabase_url", mode="before")
+    @classmethod
+    def strip(cls, text: Any) -> Any:
+        """What was pasted often ends with a space or a line break."""
+        return text.strip() if isinstance(text, str) else text
+
     @field_validator("engines", mode="before")
     @classmethod
     def split(cls, engines: Any) -> Any:

@@ -97,6 +97,15 @@ def test_either_name_of_the_secret_key_works(monkeypatch, name):
     assert key.get_secret_value() == "sb_secret_hunter2"
 
 
+def test_what_was_pasted_with_a_line_break_is_taken_without_it(monkeypatch):
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "sb_secret_hunter2\n")
+    monkeypatch.setenv("DATABASE_URL", f" {DSN}\n")
+    settings = load_settings()
+    assert settings.supabase_secret_key is not None
+    assert settings.supabase_secret_key.get_secret_value() == "sb_secret_hunter2"
+    assert settings.require_database_url() == DSN
+
+
 @pytest.mark.parametrize(
     ("overrides", "storage"),
     [
