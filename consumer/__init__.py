@@ -22,6 +22,7 @@ The map of the house, from the top down; imports go down only.
     login, gate each address once, and a refused password slowly
     health      the worker's own readiness, told to whoever watches the process
     migrate     the schema of this version, by Alembic; only `consumer migrate` comes here
+    way_back    which revisions a way back undoes, and what is tried before
     preflight/  what an existing database holds that a migration would stumble over; reads only
     export      the migrations as files for the Supabase CLI
     unrecorded  objects in the storage that no row tells of

@@ -1,7 +1,8 @@
 """What happens becomes log lines: `emit("job.completed", job=job.id, seconds=4.2)`.
 
 A line holds ids, numbers and short words. Prompts, URLs and secrets have no way in: their field names are
-refused, of foreign errors only the type is told, and of other libraries' records only where they came from.
+refused, of foreign errors only the type is told (and what a right is missing on), and of other libraries' records only
+where they came from.
 """
 
 import json
@@ -19,6 +20,8 @@ Log = Literal["auto", "text", "json"]
 FORBIDDEN = frozenset({"prompt", "url", "dsn", "key", "token", "password", "secret", "authorization"})
 RESERVED = frozenset({"time", "event"})
 LONGEST = 200
+RIGHTS = ("aclchk.c", "execMain.c")
+"""Where Postgres itself says which right is missing, on what; a RAISE of the application may say anything."""
 
 logger = logging.getLogger("consumer")
 
@@ -32,10 +35,16 @@ def emit(event: str, /, level: int = logging.INFO, **fields: Value) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """An error for the log: its type, and its sentence if it is one of ours."""
+    """An error for the log: its type, and its sentence if it is one of ours or names a right that is missing."""
     error = unwrap(error)
-    name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, ConsumerError) and str(error) else name
+    said = str(error) if isinstance(error, ConsumerError) else _missing_right(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _missing_right(error: BaseException) -> str:
+    diag = getattr(error, "diag", None)
+    known = getattr(diag, "sqlstate", None) == "42501" and getattr(diag, "source_file", None) in RIGHTS
+    return getattr(diag, "message_primary", None) or "" if known else ""
 
 
 def configure(log: Log = "auto") -> None:

@@ -68,8 +68,11 @@ class File(NamedTuple):
 def export(folder: Path, job_types: Iterable[JobType], *, broadcast: bool = False) -> Iterator[File]:
     """Write what `folder` lacks: one file per revision, and the job types last where they have changed.
 
-    A file that is there is never changed: the CLI may have run it, and asks for it ever after. Raises UsageError.
+    A file that is there is never changed: the CLI may have run it, and asks for it ever after. A folder
+    supabase/migrations is made where its folder supabase is there. Raises UsageError.
     """
+    if folder.parts[-2:] == ("supabase", "migrations") and folder.parent.is_dir() and not folder.exists():
+        _make(folder)
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder} to write to: make it, or name another one with --to.")
     names = sorted(path.name for path in folder.iterdir())
@@ -88,6 +91,13 @@ def export(folder: Path, job_types: Iterable[JobType], *, broadcast: bool = Fals
             yield File(there[-1], False)
         else:
             yield _write(folder, next(clock), title, text)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be made: {error.strerror}.") from None
 
 
 def _exported(names: list[str], title: str) -> list[str]:

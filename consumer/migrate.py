@@ -5,13 +5,14 @@ Alembic keeps the order and the version; the SQL itself is in sql/migrations.
 
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from alembic import command, op
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg import sql
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from consumer import statements
+from consumer import statements, way_back
 from consumer.database import check_schema, connect, conninfo, revision_of
 from consumer.errors import DatabaseRefusedError, UsageError
 from consumer.job import JobType
@@ -28,11 +29,36 @@ from consumer.job import JobType
 LOCK = 7_203_451_190
 """Key of the advisory lock that lets one migration run at a time."""
 
+Tell = Callable[[str], None]
+"""Called with one sentence as each revision begins: it may wait for a lock for minutes."""
+
+
+class _Steps:
+    """The revisions that a run goes through: each is told as it begins, and named by what then fails."""
+
+    def __init__(self, tell: Tell | None = None) -> None:
+        self._tell = tell
+        self._names = dict(history())
+        self.place = ""
+
+    def at(self, number: str) -> None:
+        """What fails from now on has to do with this revision."""
+        self.place = f"Revision {number} {self._names[number]}: "
+
+    def begin(self, number: str, direction: str) -> None:
+        """Its statements run now."""
+        self.at(number)
+        if self._tell:
+            self._tell(f"{self.place}{direction}.")
+
 
 def run_statements(number: str, direction: str) -> None:
     """Run one revision's statements one by one; called by the files in migrations/versions."""
     lines, transactional = statements.migration(number, direction)
     context = op.get_context()
+    steps = context.config.attributes.get("steps") if context.config else None
+    if steps:
+        steps.begin(number, direction)
     if transactional:
         _run(context, lines)
     else:
@@ -45,8 +71,12 @@ def _run(context: Any, lines: list[str]) -> None:
         if context.as_sql:
             context.impl.static_output(f"{statement};\n")
         else:
-            # Without parameters, so that a percent sign in a statement means itself.
-            context.connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            _execute(context.connection, statement)
+
+
+def _execute(connection: Connection, statement: str) -> None:
+    # Without parameters, so that a percent sign in a statement means itself.
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def _config(**attributes: Any) -> Config:
@@ -57,7 +87,7 @@ def _config(**attributes: Any) -> Config:
 
 
 @contextmanager
-def _session(dsn: str) -> Iterator[Connection]:
+def _session(dsn: str, steps: _Steps | None = None) -> Iterator[Connection]:
     """One connection for all revisions, alone in this database; refuses a pooler in transaction mode."""
     if "6543" in str(psycopg.conninfo.conninfo_to_dict(conninfo(dsn)).get("port")).split(","):
         raise UsageError(
@@ -68,7 +98,7 @@ def _session(dsn: str) -> Iterator[Connection]:
         psycopg_connection.autocommit = False
         psycopg_connection.row_factory = tuple_row  # type: ignore[assignment]  # what SQLAlchemy expects
         engine = create_engine("postgresql+psycopg://", poolclass=NullPool, creator=lambda: psycopg_connection)
-        with engine.connect() as connection, _in_words():
+        with engine.connect() as connection, _in_words(steps or _Steps()):
             _lock(connection)
             yield connection
             connection.exec_driver_sql(f"select pg_advisory_unlock({LOCK})")
@@ -76,15 +106,15 @@ def _session(dsn: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
-    """What the database or Alembic refuses, as one sentence."""
+def _in_words(steps: _Steps) -> Iterator[None]:
+    """What the database or Alembic refuses, as one sentence that says where."""
     try:
         yield
     except DBAPIError as error:
         said = error.orig.diag if isinstance(error.orig, psycopg.Error) else None
         words = [said.message_primary, said.message_detail] if said else []
         sentences = [word.rstrip(".") + "." for word in words if word] or [str(error.orig)]
-        raise DatabaseRefusedError(" ".join(sentences)) from error
+        raise DatabaseRefusedError(steps.place + " ".join(sentences)) from error
     except CommandError as error:
         raise UsageError(f"{str(error).rstrip('.')}.") from None
 
@@ -102,16 +132,54 @@ def _lock(connection: Connection, patience: float = 120.0) -> None:
         time.sleep(0.2)
 
 
-def upgrade(dsn: str, revision: str = "head") -> None:
+def upgrade(dsn: str, revision: str = "head", tell: Tell | None = None) -> None:
     """Migrate up to `revision`; the connection's role must own the tables or be allowed to create them."""
-    with _session(dsn) as connection:
-        command.upgrade(_config(connection=connection), revision)
+    steps = _Steps(tell)
+    with _session(dsn, steps) as connection:
+        command.upgrade(_config(connection=connection, steps=steps), revision)
 
 
-def downgrade(dsn: str, revision: str) -> None:
-    """Migrate down to `revision` (`base` for nothing at all)."""
-    with _session(dsn) as connection:
-        command.downgrade(_config(connection=connection), revision)
+def downgrade(dsn: str, revision: str, tell: Tell | None = None) -> None:
+    """Migrate down to `revision` (`base` for nothing at all), or refuse before anything is undone."""
+    steps = _Steps(tell)
+    numbers = [number for number, _ in history()]
+    target = "" if revision == "base" else revision
+    with _session(dsn, steps) as connection:
+        context = MigrationContext.configure(connection, opts={"version_table_schema": "consumer"})
+        recorded = context.get_current_revision()
+        undone = way_back.undone(recorded, target, numbers)
+        _try(connection, steps, undone)
+        unfinished = way_back.unfinished(recorded, numbers)
+        if unfinished and unfinished in undone:
+            _undo_unfinished(connection, steps, unfinished)
+        command.downgrade(_config(connection=connection, steps=steps), revision)
+        if not target:
+            _execute(connection, way_back.SCHEMA)
+            connection.commit()
+
+
+def _try(connection: Connection, steps: _Steps, numbers: Iterable[str]) -> None:
+    """Raise what would stop the way back through these revisions; nothing of it stays."""
+    connection.rollback()
+    for setting in ("lock_timeout = '5s'", "statement_timeout = 0"):
+        _execute(connection, f"set local {setting}")
+    for number in numbers:
+        steps.at(number)
+        for statement in way_back.tried_first(number):
+            _execute(connection, statement)
+        _execute(connection, "set constraints all immediate")
+    connection.rollback()
+
+
+def _undo_unfinished(connection: Connection, steps: _Steps, number: str) -> None:
+    """Take back what there is of a revision that is not recorded, as its way up was interrupted."""
+    steps.begin(number, "down")
+    lines, transactional = statements.migration(number, "down")
+    connection.execution_options(isolation_level="READ COMMITTED" if transactional else "AUTOCOMMIT")
+    for statement in lines:
+        _execute(connection, statement)
+    connection.commit()
+    connection.execution_options(isolation_level="READ COMMITTED")
 
 
 def offline_sql(span: str = "head", direction: str = "up") -> str:
@@ -119,6 +187,8 @@ def offline_sql(span: str = "head", direction: str = "up") -> str:
     buffer = io.StringIO()
     run = command.upgrade if direction == "up" else command.downgrade
     run(_config(output_buffer=buffer), span, sql=True)
+    if direction == "down" and span.endswith(":base"):
+        buffer.write(f"{way_back.SCHEMA};\n")
     return buffer.getvalue()
 
 
@@ -128,7 +198,7 @@ def broadcast(dsn: str, direction: str) -> None:
         check_schema(connection)
     with _session(dsn) as connection:
         for statement in statements.split(statements.optional("broadcast", direction)):
-            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            _execute(connection, statement)
         connection.commit()
 
 

@@ -5,12 +5,14 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from consumer import events
 from consumer.errors import RejectedError, StorageRefusedError
+from postgres import Database
 
 JOB = UUID("7c9e6679-7425-40de-944b-e07fc1f90ae7")
 
@@ -150,3 +152,27 @@ def test_a_librarys_warning_tells_where_it_came_from_and_not_what_it_says(stderr
     assert (failure["level"], failure["error"]) == ("error", "OSError")
     assert "hunter2" not in written
     assert "garden" not in written
+
+
+REFUSED = {
+    "a table": ("select * from auth.users", "InsufficientPrivilege: permission denied for table users"),
+    "a schema": ("select * from consumer.orphans", "InsufficientPrivilege: permission denied for schema consumer"),
+    "a row": (
+        "insert into public.diary values ('a prompt')",
+        'InsufficientPrivilege: new row violates row-level security policy for table "diary"',
+    ),
+    "the application's own words": (
+        "do $$ begin raise exception 'a prompt' using errcode = '42501'; end $$", "InsufficientPrivilege",
+    ),
+    "another refusal": ("select 'a prompt'::integer", "InvalidTextRepresentation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_right_that_is_missing_is_named_and_what_an_application_says_is_not(db: Database, what: str):
+    statement, told = REFUSED[what]
+    db.connect().execute("create table public.diary (line text); grant insert on public.diary to authenticated")
+    db.connect().execute("alter table public.diary enable row level security")
+    with pytest.raises(psycopg.Error) as caught:
+        db.execute_as(uuid4(), statement)
+    assert events.describe(caught.value) == told

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def up(args: argparse.Namespace) -> int:
     dsn = settings.require_database_url()
     revision = _known(args.revision, migrate.history(), "head")
     refuse_if_stopped(dsn, load(settings.job_types))
-    migrate.upgrade(dsn, revision)
+    migrate.upgrade(dsn, revision, _tell)
     if migrate.current(dsn) == HEAD:
         count = migrate.push_job_types(dsn, load(settings.job_types).values())
         print(f"At revision {HEAD}, with {count} job types.")
@@ -82,7 +83,7 @@ def down(args: argparse.Namespace) -> int:
     from consumer import migrate  # noqa: PLC0415
 
     dsn = load_settings().require_database_url()
-    migrate.downgrade(dsn, _known(args.revision, migrate.history(), "base"))
+    migrate.downgrade(dsn, _known(args.revision, migrate.history(), "base"), _tell)
     print(f"At revision {migrate.current(dsn) or 'base'}.")
     return 0
 
@@ -141,6 +142,10 @@ def status(args: argparse.Namespace) -> int:
     print(f"The database is at revision {current or 'none'}", end="")
     print("; run `consumer migrate up`." if missing else ", the newest.")
     return 0
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _known(revision: str, history: list[tuple[str, str]], word: str) -> str:

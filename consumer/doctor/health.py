@@ -11,6 +11,11 @@ OPEN_SECONDS = 600.0
 DEAD_ROWS = 10_000
 QUEUE_USAGE = 0.1
 WAITING_SECONDS = 600.0
+LOST = (
+    "update public.jobs set worker_id = gen_random_uuid() where status = 'processing' and engine is not null "
+    "and worker_id is null; then a live worker takes them over after one lease"
+)
+"""As if a worker held them that is gone: then the rescue finds them, and each gets another attempt or fails."""
 
 
 def clock(subject: Subject, here: float = 0.0) -> Findings:
@@ -133,9 +138,11 @@ def workers(subject: Subject) -> Findings:
             f"{found['stuck']} jobs are held by workers that are gone.",
             "consumer run: a live worker takes them over after one lease",
         )
+    if found["lost"]:
+        yield wrong(f"{found['lost']} jobs are processing, and no worker is named that holds them.", LOST)
     if found["dead"]:
         yield note(f"{found['dead']} workers went silent; the next live worker clears them away.", "consumer run")
-    if not found["stuck"] and not found["dead"]:
+    if not found["stuck"] and not found["lost"] and not found["dead"]:
         yield ok(f"{found['live']} workers live, and no job is held by a dead one.")
 
 

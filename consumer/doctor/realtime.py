@@ -2,6 +2,8 @@
 
 from consumer.doctor.finding import Findings, note, ok, wrong
 from consumer.doctor.subject import TABLES, Subject
+from consumer.preflight.published import refusal
+from consumer.statements import query
 
 RETAINED = 1024**3
 """Bytes of WAL that a slot may keep before it is worth a line."""
@@ -47,6 +49,11 @@ def replica_identity(subject: Subject) -> Findings:
         elif row["is_full"]:
             good = False
             yield note(f"The table {row['relation']} has REPLICA IDENTITY FULL, which writes every row twice.", default)
+    with subject.transaction() as connection:
+        for row in connection.execute(query("preflight/published")).fetchall():
+            if row["what"] != "identity":
+                good = False
+                yield wrong(*refusal(**row))
     if good:
         yield ok("Each table is identified by its primary key.")
 

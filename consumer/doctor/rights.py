@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import psycopg
 
-from consumer.doctor import expected
+from consumer.doctor import application, expected
 from consumer.doctor.finding import Findings, note, ok, wrong
 from consumer.doctor.subject import TABLES, Subject, statement
 from consumer.statements import query
@@ -151,4 +151,4 @@ def explained(subject: Subject, name: str) -> bool:
     return True
 
 
-CHECKS = (row_security, policies, grants, private, worker)
+CHECKS = (row_security, policies, grants, application.leftovers, private, worker, application.triggers)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from consumer.preflight.existing import TABLES, Existing
+from consumer.preflight.existing import TABLES, Existing, Row
 from consumer.preflight.finding import Finding, note, stop
 from consumer.preflight.revisions import missing
 
@@ -19,15 +19,27 @@ def surroundings(existing: Existing) -> Iterator[Finding]:
         yield stop("This role may not create a schema here.", "Migrate as postgres.")
     if not found["may_create_in_public"]:
         yield stop("This role may not create functions in the schema public.", "Migrate as postgres.")
-    if found["has_schema"] and not found["owns_schema"]:
-        yield stop("The schema consumer belongs to another role.", "Migrate as that role, or rename the schema.")
-    elif found["schema_holds_relations"] and not existing.revision and not existing.created:
-        yield stop("There is a schema consumer already, and it is not ours.", "alter schema consumer rename to ...;")
+    yield from _private(existing, found)
     if any(name not in existing.tables for name in TABLES):
         if not found["has_users"]:
             yield stop("There is no table auth.users, to which new tables refer.", "Check DATABASE_URL.")
         elif not found["may_refer_to_users"]:
             yield stop("This role may not refer to auth.users.", "Migrate as postgres.")
+
+
+def _private(existing: Existing, found: Row) -> Iterator[Finding]:
+    if found["has_schema"] and not found["owns_schema"]:
+        remedy = "Migrate as that role." if found["is_our_schema"] else "Migrate as that role, or rename the schema."
+        yield stop("The schema consumer belongs to another role.", remedy)
+    elif not found["schema_holds_relations"] or existing.revision or existing.created:
+        return
+    elif found["is_our_schema"]:
+        yield note(
+            "The schema consumer holds what an interrupted migration left there.",
+            "`consumer migrate up` goes on with it; `consumer migrate down base` after that takes it out.",
+        )
+    else:
+        yield stop("There is a schema consumer already, and it is not ours.", "alter schema consumer rename to ...;")
 
 
 def transactions(existing: Existing) -> Iterator[Finding]:

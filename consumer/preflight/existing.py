@@ -32,7 +32,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Existing:
-    """What is there: the tables by name, their columns by (table, name), and what of it the migrations made."""
+    """What is there: the tables by name, their columns by (table, name), and what of it the migrations made.
+
+    `closed_by` is the role whose memory of that this one may not read."""
 
     connection: psycopg.Connection[Row]
     job_types: Mapping[str, JobType]
@@ -40,6 +42,7 @@ class Existing:
     created: frozenset[str]
     tables: Mapping[str, Row]
     columns: Mapping[tuple[str, str], Column]
+    closed_by: str | None
 
     @classmethod
     def read(cls, connection: psycopg.Connection[Row], job_types: Mapping[str, JobType]) -> "Existing":
@@ -51,7 +54,7 @@ class Existing:
         columns = [Column(**row) for row in connection.execute(query("preflight/columns"))]
         return cls(
             connection, job_types, revision or "", frozenset(row["object"] for row in created), tables,
-            {(column.relation, column.name): column for column in columns},
+            {(column.relation, column.name): column for column in columns}, memory["closed_by"],
         )  # fmt: skip
 
     def has(self, relation: str, *names: str) -> bool:
@@ -62,9 +65,9 @@ class Existing:
         """Whether the table was there before us."""
         return relation in self.tables and f"public.{relation}" not in self.created
 
-    def rows(self, name: str) -> list[Row]:
+    def rows(self, name: str, **parameters: Any) -> list[Row]:
         """The rows of sql/queries/preflight/{name}.sql."""
-        return self.connection.execute(query(f"preflight/{name}")).fetchall()
+        return self.connection.execute(query(f"preflight/{name}"), parameters or None).fetchall()
 
     def value(self, statement: sql.SQL | sql.Composed, *parameters: Any) -> Any:
         """The one value of a statement."""

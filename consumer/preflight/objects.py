@@ -3,20 +3,69 @@
 import re
 from collections.abc import Iterator
 
+from consumer.preflight.effects import lacking, remedy
 from consumer.preflight.existing import TABLES, Existing, Row
 from consumer.preflight.finding import Finding, note, ok, stop
+from consumer.preflight.orphans import MOVED_BY, count_orphans
+
+WORKER = "consumer_worker"
+GRANTED = frozenset(
+    (f"public.{table}", action)
+    for table in TABLES
+    for action in ("select", "insert", "update")
+    if (table, action) != ("jobs", "insert")
+)
+"""What the migrations grant a worker, column by column."""
 
 
 def triggers(existing: Existing) -> Iterator[Finding]:
     """Triggers that may refuse what a worker writes; of two kinds it is known what they ask for."""
     for trigger in existing.rows("triggers"):
-        what = f"The trigger {trigger['name']} of public.{trigger['relation']} ({trigger['function']})"
+        what = _called(trigger)
+        if not trigger["writes"]:
+            continue
         if known := _satisfied(trigger):
             yield note(f"{what} {known}")
         elif trigger["language"] not in ("sql", "plpgsql"):
             yield note(f"{what} is written in {trigger['language']}: see that it refuses nothing that a worker writes.")
         elif _raises(trigger):
             yield note(f"{what} can raise an exception: see that it refuses nothing that a worker writes.")
+        yield from _effects(existing, trigger)
+
+
+def _called(trigger: Row) -> str:
+    return f"The trigger {trigger['name']} of public.{trigger['relation']} ({trigger['function']})"
+
+
+def _effects(existing: Existing, trigger: Row) -> Iterator[Finding]:
+    """A function that is not SECURITY DEFINER does what it does as the worker, which has rights on our tables alone."""
+    if trigger["definer"] or not trigger["by_worker"] or trigger["language"] not in ("sql", "plpgsql"):
+        return
+    lacks = lacking(existing.connection, WORKER, trigger["source"], GRANTED)
+    what = f"{_called(trigger)} runs with the worker's rights"
+    if lacks.may_not:
+        yield note(
+            f"{what}, and {WORKER} may not {' or '.join(lacks.may_not)}.", remedy(trigger["function"], lacks.grants)
+        )
+    elif lacks.unclear:
+        yield note(f"{what}: see that {WORKER} may do all that it does.", remedy(trigger["function"]))
+
+
+def deleting(existing: Existing) -> Iterator[Finding]:
+    """Triggers that refuse DELETE, by which the migration moves orphans aside."""
+    if existing.revision >= MOVED_BY:
+        return
+    for trigger in existing.rows("triggers"):
+        relation = trigger["relation"]
+        if not trigger["deletes"] or relation == "jobs" or not _raises(trigger):
+            continue
+        if count := count_orphans(existing, relation):
+            always = not trigger["conditional"] and not re.search(r"\b(if|case|when)\b", trigger["source"], re.I)
+            yield (stop if always else note)(
+                f"{_called(trigger)} {'refuses' if always else 'may refuse'} DELETE, and revision {MOVED_BY} moves "
+                f"{count} rows from there.",
+                f"alter table public.{relation} disable trigger {trigger['name']}; and enable it again afterwards",
+            )
 
 
 def _raises(trigger: Row) -> bool:

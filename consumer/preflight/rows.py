@@ -76,6 +76,18 @@ def nulls(existing: Existing) -> Iterator[Finding]:
         )
 
 
+def negative(existing: Existing) -> Iterator[Finding]:
+    """Places that no result has."""
+    for relation in RESULT:
+        if existing.has(relation, "image_index") and (
+            found := existing.value(sql.SQL("select count(*) from {} where image_index < 0").format(table(relation)))
+        ):
+            yield note(
+                f"In public.{relation} {found} rows have a negative image_index: they stay as they are, count for no "
+                "job, and get no result."
+            )
+
+
 def orphans(existing: Existing) -> Iterator[Finding]:
     """Placeholders that the migration will move aside."""
     if existing.revision >= MOVED_BY:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from consumer.preflight.conversion import conversion
 from consumer.preflight.existing import TABLES, Existing
 from consumer.preflight.finding import Finding, note, ok, stop
 
@@ -114,10 +115,7 @@ def _column(existing: Existing, relation: str, name: str, types: tuple[str, ...]
     if name in OURS[relation] and place not in existing.created and existing.theirs(relation):
         yield stop(f"{place} is there already, and is not ours.", "Rename it: the queue lives by what stands there.")
     elif column.type not in types:
-        yield stop(
-            f"{place} is of type {column.type}; this system needs {types[0]}.",
-            f"alter table public.{relation} alter column {name} type {types[0]} using {name}::{types[0]};",
-        )
+        yield stop(f"{place} is of type {column.type}; this system needs {types[0]}.", conversion(column, types[0]))
     elif column.most is not None and column.most < LENGTHS.get(name, 0):
         yield stop(
             f"{place} takes {column.most} characters, and this system writes up to {LENGTHS[name]}.",

@@ -1,10 +1,26 @@
--- Undoes 0001: drops the tables and columns that it created; refuses while a table that it created holds rows.
--- The schema consumer stays for the version table; it is empty otherwise.
+-- Undoes 0001: drops the tables and columns that it created; refuses while a table that it created holds rows, or
+-- consumer.orphans rows that have not gone back. The schema consumer goes last, with the version table.
 
 set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
 
+-- Tried first.
+do $$
+declare
+  waiting boolean;
+begin
+  if to_regclass('consumer.orphans') is not null then
+    execute 'select exists (select from consumer.orphans)' into waiting;
+    if waiting then
+      raise exception 'consumer.orphans holds rows that have not gone back to their tables. Revision 0014 brings them back: '
+        'run consumer migrate up, then consumer migrate down base.';
+    end if;
+  end if;
+end
+$$;
+
+-- Tried first.
 do $$
 begin
   if to_regprocedure('consumer.refuse_while_rows(text)') is not null then

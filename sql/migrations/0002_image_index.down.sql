@@ -5,10 +5,27 @@ set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
 
-select consumer.refuse_while_rows('0002');
+-- Tried first.
+do $$
+begin
+  if to_regclass('consumer.created') is null then
+    return;
+  end if;
+  if exists (
+    select from consumer.created where object in ('public.images.image_index', 'public.videos.image_index', 'public.videos.job_id')
+  ) then
+    perform consumer.refuse_while_rows('0002');
+  end if;
+end
+$$;
 
-select consumer.drop_column('public.videos', 'image_index');
-
-select consumer.drop_column('public.videos', 'job_id');
-
-select consumer.drop_column('public.images', 'image_index');
+do $$
+begin
+  if to_regclass('consumer.created') is null then
+    return;
+  end if;
+  perform consumer.drop_column('public.videos', 'image_index');
+  perform consumer.drop_column('public.videos', 'job_id');
+  perform consumer.drop_column('public.images', 'image_index');
+end
+$$;

@@ -1,13 +1,19 @@
--- Undoes 0003.
--- Locks: dropped CONCURRENTLY: it waits for transactions that may use the index, and nobody waits for it.
--- transaction: none
+-- Undoes 0003: drops the index that it built. One that was there before, under the same name, stays.
+-- Locks: ACCESS EXCLUSIVE for a moment on images.
 
-set lock_timeout = '10min';
+set local lock_timeout = '5s';
 
-set statement_timeout = 0;
+set local statement_timeout = '60s';
 
-drop index concurrently if exists public.images_job_id_image_index_key;
-
-reset statement_timeout;
-
-reset lock_timeout;
+do $$
+declare
+  index text;
+begin
+  foreach index in array array['public.images_job_id_image_index_key'] loop
+    delete from consumer.created where object = 'index ' || index;
+    if found then
+      execute 'drop index if exists ' || index;
+    end if;
+  end loop;
+end
+$$;

@@ -5,6 +5,7 @@ set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
 
+-- Tried first.
 do $$
 begin
   if exists (select from pg_catalog.pg_attribute where attrelid = 'public.jobs'::regclass and attname = 'claim_id' and not attisdropped) then
@@ -15,6 +16,7 @@ begin
 end
 $$;
 
+-- Tried first.
 select consumer.refuse_while_rows('0005');
 
 select consumer.drop_column(relation, name)

@@ -42,6 +42,21 @@ begin
 end
 $$;
 
+-- An index that is there already under this name is the application's, and stays when this is undone.
+insert into consumer.created (object)
+select 'index ' || name from unnest(array[
+  'public.jobs_claim_idx',
+  'public.jobs_due_idx',
+  'public.jobs_worker_idx',
+  'public.jobs_user_id_created_at_idx',
+  'public.jobs_image_id_idx',
+  'public.jobs_video_id_idx',
+  'public.images_user_id_created_at_idx',
+  'public.videos_user_id_created_at_idx'
+]) as name
+where to_regclass(name) is null
+on conflict do nothing;
+
 set lock_timeout = '10min';
 
 create index concurrently if not exists jobs_claim_idx on public.jobs (engine, queue_at, id) where status = 'queued' and queue_at is not null;

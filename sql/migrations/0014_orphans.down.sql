@@ -6,6 +6,7 @@ set local lock_timeout = '5s';
 
 set local statement_timeout = 0;
 
+-- Tried first: whether they can.
 do $$
 declare
   relation text;

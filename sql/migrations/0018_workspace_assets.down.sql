@@ -6,6 +6,7 @@ set lock_timeout = '5s';
 
 set statement_timeout = '60s';
 
+-- Tried first.
 do $$
 begin
   if exists (select from consumer.created where object = 'broadcast') then

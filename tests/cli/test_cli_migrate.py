@@ -41,7 +41,11 @@ def test_the_printed_sql_has_the_same_effect_as_up(consumer: Command, db: Databa
 
 def test_down_and_up_again_to_a_revision(connected: Command) -> None:
     assert connected("migrate", "down", "0007").out == "At revision 0007.\n"
-    assert connected("migrate", "up", "0009").out == "At revision 0009.\n"
+    up = connected("migrate", "up", "0009")
+    assert up.out == "At revision 0009.\n"
+    assert up.err == "Revision 0008 notify: up.\nRevision 0009 rights: up.\n"
+    down = connected("migrate", "down", "0008")
+    assert (down.out, down.err) == ("At revision 0008.\n", "Revision 0009 rights: down.\n")
     assert connected("migrate", "down", "base").out == "At revision base.\n"
 
 
@@ -77,6 +81,19 @@ def test_export_tells_scripts_the_same(consumer: Command, folder: Path) -> None:
         path.name for path in folder.iterdir() if path.name.endswith("_consumer_broadcast.sql")
     ]
     assert {line["file"] for line in told} == {path.name for path in folder.iterdir()}
+
+
+def test_export_makes_its_folder_where_that_of_the_project_is(consumer: Command, bare: Path) -> None:
+    (bare / "supabase").mkdir()
+    written = consumer("migrate", "export")
+    assert (written.code, len(written.out.splitlines())) == (0, len(list((bare / "supabase/migrations").iterdir())))
+    assert written.out.startswith("written  ")
+
+
+def test_export_makes_no_folder_of_another_name(consumer: Command, bare: Path) -> None:
+    (bare / "supabase").mkdir()
+    refused = consumer("migrate", "export", "--to", "supabase/migration")
+    assert (refused.code, list((bare / "supabase").iterdir())) == (2, [])
 
 
 def test_export_without_a_folder_is_a_sentence(consumer: Command, bare: Path) -> None:

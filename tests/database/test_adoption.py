@@ -1,7 +1,9 @@
 """A database that has the platform's tables, and rows in them: we move in and out, and nothing of it is lost."""
 
 import asyncio
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -16,11 +18,13 @@ from consumer import job_types, migrate
 from consumer.database import Database as Pool
 from consumer.errors import DatabaseRefusedError
 from consumer.job import Medium
+from consumer.preflight import examine
 from consumer.statements import migration
 from jobs import Hands, Jobs
 from postgres import Database, Databases
 from schema_picture import run_program
 from stages import state
+from workers import eventually
 
 TABLES = ("jobs", "images", "videos")
 ORPHANS = {
@@ -93,6 +97,10 @@ def without(rows: Contents, gone: dict[str, list[int]]) -> Contents:
     return {table: {k: row for k, row in found.items() if k not in keys} for table, found in rows.items()}
 
 
+def psql(db: Database, script: str) -> None:
+    run_program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", db.dsn, stdin=script)
+
+
 def test_moving_in_changes_no_row_and_moving_out_leaves_nothing(before: Database) -> None:
     theirs, platform = columns(before), state(before)
     rows = contents(before, theirs)
@@ -114,7 +122,7 @@ def test_moving_out_and_in_again_is_no_different_from_moving_in(db: Database) ->
 def test_the_printed_sql_has_the_same_effect(databases: Databases, platform: Database, db: Database) -> None:
     theirs = columns(platform)
     with databases.clone(platform.name) as other:
-        run_program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", other.dsn, stdin=migrate.offline_sql())
+        psql(other, migrate.offline_sql())
         assert state(other) == state(db)
         assert contents(other, theirs) == contents(db, theirs) == without(contents(platform, theirs), ORPHANS)
 
@@ -150,6 +158,7 @@ def test_a_function_of_the_application_is_not_replaced(before: Database, functio
         with pytest.raises(DatabaseRefusedError) as caught:
             migrate.upgrade(before.dsn)
         assert str(caught.value) == (
+            "Revision 0010 cancel and retry: "
             f"There is already a function public.{function}(uuid), and it is not ours; rename it first."
         )
         migrate.downgrade(before.dsn, "base")
@@ -176,7 +185,7 @@ def test_duplicates_stop_a_migration_with_the_query_that_shows_them(before: Data
     connection.execute(TWINS.encode())
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.upgrade(before.dsn)
-    assert str(caught.value) == TOLD
+    assert str(caught.value) == f"Revision 0003 unique image index: {TOLD}"
     [(job, index, twins)] = connection.execute(TOLD[TOLD.index("select") : TOLD.index(";")].encode()).fetchall()
     assert (job, index, len(twins)) == (key("jobs", 13), 0, 2)
     assert connection.execute(BUILT).fetchone() == (None,)
@@ -188,7 +197,7 @@ def test_duplicates_stop_a_migration_with_the_query_that_shows_them(before: Data
 def test_duplicates_stop_the_printed_sql_with_the_same_sentence(before: Database) -> None:
     before.connect().execute(TWINS.encode())
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        run_program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", before.dsn, stdin=migrate.offline_sql())
+        psql(before, migrate.offline_sql())
     assert TOLD in caught.value.stderr
     assert before.connect().execute(BUILT).fetchone() == (None,)
 
@@ -218,12 +227,15 @@ def test_a_job_can_be_cancelled_although_the_platform_knew_no_such_word(db: Data
 def test_the_old_rule_does_not_come_back_over_a_cancelled_job(db: Database, jobs: Jobs) -> None:
     job_id = jobs.add("sdxl_image_fast")
     jobs.run("select public.cancel_job(%s)", job_id)
+    moved_in = state(db)
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.downgrade(db.dsn, "base")
     assert str(caught.value) == (
+        "Revision 0013 cancelled status: "
         "Rows of public.jobs have the status cancelled, which its rule jobs_status_check did not know before; "
         "change or delete them before going below revision 0013."
     )
+    assert (state(db), len(orphans(db))) == (moved_in, 5)
     jobs.set(job_id, status="failed")
     migrate.downgrade(db.dsn, "base")
     assert "cancelled" not in rule(db)[0]
@@ -293,6 +305,31 @@ def test_what_broke_off_at_any_statement_is_finished(
     else:
         migrate.downgrade(before.dsn, below)
         assert (state(before), contents(before, theirs)) == lower
+
+
+@pytest.mark.parametrize("odd", ["plain", *ODD_RULES])
+@pytest.mark.parametrize(("below", "revision"), [("0012", "0013"), ("0013", "0014"), ("0017", "0018")])
+def test_a_way_up_that_broke_off_after_any_statement_is_taken_back(
+    before: Database, below: str, revision: str, odd: str
+) -> None:
+    """Its statements are for good, and no revision says so."""
+    before.connect().execute(ODD_RULES.get(odd, "select").encode())
+    theirs, platform = columns(before), state(before)
+    rows = contents(before, theirs)
+    migrate.upgrade(before.dsn, below)
+    lower = state(before), contents(before, theirs)
+    lines, _ = migration(revision, "up")
+    for last in range(1, len(lines) + 1):
+        with psycopg.connect(before.dsn, autocommit=True) as connection:
+            for line in lines[:last]:
+                connection.execute(line.encode())
+        migrate.downgrade(before.dsn, below)
+        assert (state(before), contents(before, theirs)) == lower, f"after {last} of {len(lines)} statements"
+    with psycopg.connect(before.dsn, autocommit=True) as connection:
+        for line in lines:
+            connection.execute(line.encode())
+    migrate.downgrade(before.dsn, "base")
+    assert (state(before), contents(before, theirs)) == (platform, rows)
 
 
 # Placeholders that nobody will finish.
@@ -380,6 +417,115 @@ def test_many_placeholders_are_moved_in_batches_and_come_back(before: Database) 
     assert contents(before, theirs) == rows
 
 
+HELD = """
+create function public.hold() returns trigger language plpgsql as $$
+begin
+  if old.id = (select id from public.images where title = 'The last' limit 1) then
+    perform pg_advisory_xact_lock_shared(73);
+  end if;
+  return old;
+end
+$$;
+create trigger hold before delete on public.images for each row execute function public.hold();
+"""
+CROWD = """
+insert into public.images (id, user_id, prompt, title, created_at, updated_at)
+select ('ffffffff-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, (select id from public.profiles limit 1),
+  'A crowd', case when n = 1500 then 'The last' end, '2025-07-01', '2025-07-01'
+from generate_series(1, 1500) as n
+"""
+UP = "import os; from consumer import migrate; migrate.upgrade(os.environ['DATABASE_URL'])"
+
+
+def test_after_a_way_up_that_was_killed_between_two_batches_the_way_back_loses_no_row(before: Database) -> None:
+    gate = before.connect()
+    gate.execute(f"{HELD}{CROWD}; select pg_advisory_lock(73)".encode())
+    theirs, platform = columns(before), state(before)
+    rows = contents(before, theirs)
+    up = subprocess.Popen([sys.executable, "-c", UP], env=os.environ | {"DATABASE_URL": before.dsn})
+    waiting = (
+        "select pid from pg_locks where locktype = 'advisory' and objid = 73 and not granted"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
+    pid = eventually(lambda: gate.execute(waiting).fetchone(), "the second batch is under way")
+    up.kill()
+    up.wait()
+    gate.execute("select pg_terminate_backend(%s, 10000)", pid)
+    assert migrate.current(before.dsn) == "0013"
+    assert len(orphans(before)) == 1000
+    gate.execute("select pg_advisory_unlock(73)")
+    migrate.downgrade(before.dsn, "base")
+    assert (state(before), contents(before, theirs)) == (platform, rows)
+    migrate.upgrade(before.dsn)
+    assert len(orphans(before)) == 1505
+
+
+LEFT = (
+    "consumer.orphans holds rows that have not gone back to their tables. Revision 0014 brings them back: "
+    "run consumer migrate up, then consumer migrate down base."
+)
+
+
+def test_orphans_that_a_way_back_overlooked_keep_it_closed_and_the_next_one_brings_them_back(before: Database) -> None:
+    """As an interrupted way up and a way back past it once left them."""
+    theirs, platform = columns(before), state(before)
+    rows = contents(before, theirs)
+    migrate.upgrade(before.dsn, "0014")
+    connection = before.connect()
+    connection.execute("update consumer.alembic_version set version_num = '0012'")
+    with pytest.raises(DatabaseRefusedError) as caught:
+        migrate.downgrade(before.dsn, "base")
+    assert str(caught.value) == f"Revision 0001 baseline: {LEFT}"
+    with pytest.raises(subprocess.CalledProcessError) as printed:
+        psql(before, migrate.offline_sql("0012:base", "down"))
+    assert LEFT in printed.value.stderr
+
+    assert migrate.current(before.dsn) == "0001"
+    for line in migration("0001", "down")[0]:
+        if "-- Tried first" not in line:
+            connection.execute(line.encode())
+    connection.execute("delete from consumer.alembic_version")
+    with pytest.raises(DatabaseRefusedError) as caught:
+        migrate.downgrade(before.dsn, "base")
+    assert str(caught.value) == f"Revision 0001 baseline: {LEFT}"
+    [found] = [each for each in examine(before.dsn, job_types.load()) if each.check == "surroundings"]
+    assert (found.level, f"{found.sentence} {found.remedy}") == (
+        "note",
+        ("The schema consumer holds what an interrupted migration left there. `consumer migrate up` goes on with it; "
+        "`consumer migrate down base` after that takes it out."),
+    )  # fmt: skip
+    migrate.upgrade(before.dsn)
+    assert [len(orphans(before)), len(contents(before, theirs)["images"])] == [5, 11]
+    migrate.downgrade(before.dsn, "base")
+    assert (state(before), contents(before, theirs)) == (platform, rows)
+
+
+@pytest.mark.parametrize("made", ["", "; create table consumer.theirs (id int)"])
+def test_a_schema_of_that_name_that_is_not_ours_is_to_be_renamed(before: Database, made: str) -> None:
+    before.connect().execute(f"create schema consumer{made}".encode())
+    [found] = [each for each in examine(before.dsn, job_types.load()) if each.check == "surroundings"]
+    if made:
+        assert found.sentence == "There is a schema consumer already, and it is not ours."
+        assert found.remedy == "alter schema consumer rename to ...;"
+    else:
+        assert found.level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("made", "remedy"),
+    [("theirs", "Migrate as that role, or rename the schema."), ("orphans", "Migrate as that role.")],
+)
+def test_a_schema_of_another_role_is_to_be_renamed_only_where_it_is_not_ours(
+    before: Database, made: str, remedy: str
+) -> None:
+    with before.connect(before.admin_dsn) as admin:
+        admin.execute(f"create schema consumer; create table consumer.{made} (object text)".encode())
+    [found] = [each for each in examine(before.dsn, job_types.load()) if each.check == "surroundings"]
+    assert (found.level, found.sentence, found.remedy) == (
+        "stop", "The schema consumer belongs to another role.", remedy,
+    )  # fmt: skip
+
+
 def test_the_same_in_one_transaction_is_one_batch(before: Database) -> None:
     """As a tool does it that runs a whole file in one transaction."""
     migrate.upgrade(before.dsn, "0013")
@@ -391,12 +537,15 @@ def test_the_same_in_one_transaction_is_one_batch(before: Database) -> None:
 
 def test_an_orphan_whose_user_has_gone_keeps_the_way_back_closed(db: Database, jobs: Jobs) -> None:
     jobs.run("delete from auth.users where id = '00000000-0000-4000-8000-000000000002'")
+    moved_in, moved = state(db), orphans(db)
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.downgrade(db.dsn, "base")
     assert str(caught.value) == (
+        "Revision 0014 orphans: "
         'A row of consumer.orphans cannot go back to public.images: insert or update on table "images" violates '
         'foreign key constraint "images_user_id_fkey". Delete or change it there before going below revision 0014.'
     )
+    assert (state(db), orphans(db)) == (moved_in, moved)
     jobs.run("delete from consumer.orphans where row ->> 'user_id' = '00000000-0000-4000-8000-000000000002'")
     migrate.downgrade(db.dsn, "base")
     assert jobs.value("select count(*) from public.images where id = %s", key("images", 201)) == 1

@@ -282,7 +282,9 @@ def test_no_way_back_while_it_is_on(db: Database) -> None:
     on = state(db)
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.downgrade(db.dsn, "base")
-    assert str(caught.value) == "Broadcast is on; take it out first: consumer migrate broadcast --off."
+    assert str(caught.value) == (
+        "Revision 0018 workspace assets: Broadcast is on; take it out first: consumer migrate broadcast --off."
+    )
     assert state(db) == on
     migrate.broadcast(db.dsn, "down")
     migrate.downgrade(db.dsn, "base")

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from consumer import migrate
-from consumer.errors import DatabaseRefusedError
+from consumer import migrate, statements
+from consumer.errors import DatabaseRefusedError, UsageError
 from postgres import Database, Databases
 from stages import Stage, state
 
@@ -34,6 +34,42 @@ def test_a_way_back_that_broke_off_after_any_statement_is_finished(stage: Stage,
         assert migrate.current(db.dsn) == stage.revision
         migrate.downgrade(db.dsn, stage.state_before.revision)
         assert state(db) == stage.state_before
+
+
+STEP_BY_STEP = [number for number, _ in migrate.history() if not statements.migration(number, "up")[1]]
+
+
+@pytest.mark.parametrize("revision", STEP_BY_STEP)
+def test_a_way_up_that_broke_off_after_any_statement_is_taken_back(
+    stages: dict[str, Stage], databases: Databases, revision: str
+) -> None:
+    """Its statements are for good, and no revision says so."""
+    stage = stages[revision]
+    below, lines = stage.state_before.revision, stage.statements("up")
+    with databases.clone(stage.before.name) as db:
+        for last in range(len(lines) + 1):
+            with psycopg.connect(db.dsn, autocommit=True) as connection:
+                for line in lines[:last]:
+                    connection.execute(line.encode())
+            migrate.downgrade(db.dsn, below)
+            assert state(db) == stage.state_before, f"after {last} of {len(lines)} statements"
+        with psycopg.connect(db.dsn, autocommit=True) as connection:
+            for line in lines:
+                connection.execute(line.encode())
+        migrate.downgrade(db.dsn, "base")
+        assert state(db) == stages["0001"].state_before
+
+
+def test_a_way_back_to_a_revision_that_is_above_takes_nothing_back(
+    stages: dict[str, Stage], databases: Databases
+) -> None:
+    stage = stages["0003"]
+    with databases.clone(stage.before.name) as db, psycopg.connect(db.dsn, autocommit=True) as connection:
+        for line in stage.statements("up"):
+            connection.execute(line.encode())
+        with pytest.raises(UsageError):
+            migrate.downgrade(db.dsn, "0005")
+        assert state(db).schema == stage.state_after.schema
 
 
 INDEXES = [
@@ -74,6 +110,21 @@ def test_an_invalid_index_that_a_failed_build_left_is_built_anew(
         assert state(db) == stage.state_after
 
 
+@pytest.mark.parametrize(("revision", "table", "index"), INDEXES, ids=[index for *_, index in INDEXES])
+def test_an_index_of_the_application_by_the_same_name_stays(
+    stages: dict[str, Stage], databases: Databases, revision: str, table: str, index: str
+) -> None:
+    """Postgres itself names an index jobs_user_id_created_at_idx."""
+    stage = stages[revision]
+    with databases.clone(stage.before.name) as db, psycopg.connect(db.dsn, autocommit=True) as connection:
+        connection.execute(f"create index {index} on public.{table} (user_id)".encode())
+        before = state(db)
+        migrate.upgrade(db.dsn, revision)
+        assert state(db) != before
+        migrate.downgrade(db.dsn, f"{int(revision) - 1:04}")
+        assert state(db) == before
+
+
 @pytest.mark.parametrize(("revision", "table"), [("0003", "images"), ("0004", "videos")])
 def test_duplicates_stop_the_unique_index_and_once_they_are_gone_it_is_built(
     stages: dict[str, Stage], databases: Databases, revision: str, table: str
@@ -89,6 +140,7 @@ def test_duplicates_stop_the_unique_index_and_once_they_are_gone_it_is_built(
         with pytest.raises(DatabaseRefusedError) as caught:
             migrate.upgrade(db.dsn, revision)
         assert str(caught.value) == (
+            f"Revision {revision} unique {table[:-1]} index: "
             f"In public.{table} 1 pairs of job_id and image_index stand in more than one row each. This shows them: "
             f"select job_id, image_index, array_agg(id order by created_at) from public.{table} "
             "where job_id is not null and image_index is not null group by 1, 2 having count(*) > 1; "

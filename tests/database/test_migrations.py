@@ -45,6 +45,42 @@ def test_the_worker_asks_for_the_newest_revision() -> None:
     assert [number for number, _ in migrate.history()][-1] == statements.HEAD
 
 
+EMPTIED = "select to_regnamespace('consumer') is null"
+
+
+def test_at_the_base_the_private_schema_is_gone_by_either_way(databases: Databases, stages) -> None:
+    for way in (
+        lambda db: migrate.downgrade(db.dsn, "base"),
+        lambda db: psql(db, migrate.offline_sql(f"{statements.HEAD}:base", "down")),
+    ):
+        with databases.clone(stages[statements.HEAD].after.name) as db:
+            way(db)
+            assert db.connect().execute(EMPTIED).fetchone() == (True,)
+            migrate.upgrade(db.dsn)
+            assert state(db) == stages[statements.HEAD].state_after
+
+
+def test_a_private_schema_that_holds_something_else_stays(databases: Databases, stages) -> None:
+    with databases.clone(stages[statements.HEAD].after.name) as db:
+        connection = db.connect()
+        connection.execute("create table consumer.theirs (id int); insert into consumer.theirs values (1)")
+        migrate.downgrade(db.dsn, "base")
+        assert connection.execute("select * from consumer.theirs").fetchall() == [(1,)]
+        migrate.upgrade(db.dsn)
+
+
+def test_each_revision_is_told_as_it_begins(databases: Databases, stages) -> None:
+    told: list[str] = []
+    with databases.clone(stages["0005"].after.name) as db:
+        migrate.upgrade(db.dsn, "0007", told.append)
+        migrate.downgrade(db.dsn, "0006", told.append)
+    assert told == [
+        "Revision 0006 queue indexes: up.",
+        "Revision 0007 record per asset: up.",
+        "Revision 0007 record per asset: down.",
+    ]
+
+
 # By psql, as a DBA who has reviewed the SQL would run it.
 
 
@@ -137,12 +173,15 @@ def test_a_revision_that_nobody_knows_is_told_in_a_sentence(databases: Databases
 # What a way back must not destroy.
 
 
-def test_no_way_back_while_a_job_is_processing(own_db: Database) -> None:
+def test_no_way_back_while_a_job_is_processing(own_db: Database, stages) -> None:
     jobs = Jobs(own_db)
     jobs.set(jobs.add(), status="processing", claim_id=1)
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.downgrade(own_db.dsn, "0004")
-    assert str(caught.value) == "A job is processing; stop the workers before going below revision 0005."
+    assert str(caught.value) == (
+        "Revision 0005 queue columns: A job is processing; stop the workers before going below revision 0005."
+    )
+    assert state(own_db) == stages[statements.HEAD].state_after
 
 
 def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, stages) -> None:
@@ -156,22 +195,30 @@ def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, st
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.downgrade(own_db.dsn, "base")
     assert str(caught.value) == (
+        "Revision 0005 queue columns: "
         "The table public.jobs holds rows; move or delete them before going below revision 0005."
     )
-    assert state(own_db) == stages["0005"].state_after
+    assert state(own_db) == stages[statements.HEAD].state_after
+    migrate.downgrade(own_db.dsn, "0005")
     migrate.upgrade(own_db.dsn)
     assert state(own_db) == stages[statements.HEAD].state_after
     after, *assets_after = jobs.rows(job)
     assert kept([after], *assets_after) == kept([before], *assets_before)
 
 
-@pytest.mark.parametrize(("revision", "table"), [("0002", "images"), ("0001", "images"), ("0001", "videos")])
-def test_no_way_back_from_an_early_revision_while_rows_are_there(stages, databases, revision: str, table: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "name", "table"),
+    [("0002", "image index", "images"), ("0001", "baseline", "images"), ("0001", "baseline", "videos")],
+)
+def test_no_way_back_from_an_early_revision_while_rows_are_there(
+    stages, databases, revision: str, name: str, table: str
+) -> None:
     with databases.clone(stages[revision].after.name) as db:
         db.connect().execute(f"insert into public.{table} (user_id) values (%s)".encode(), (db.user(),))
         with pytest.raises(DatabaseRefusedError) as caught:
             migrate.downgrade(db.dsn, "base")
         assert str(caught.value) == (
+            f"Revision {revision} {name}: "
             f"The table public.{table} holds rows; move or delete them before going below revision {revision}."
         )
         assert state(db) == stages[revision].state_after

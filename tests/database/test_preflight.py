@@ -15,6 +15,7 @@ from consumer.preflight.finding import Finding, Level
 from consumer.statements import HEAD
 from postgres import Database, Databases, relogin
 from stages import state
+from worker_login import worker_dsn
 
 TYPES = job_types.load()
 CLEAN = {"tables", "columns", "required", "unique", "functions", "publication", "surroundings", "duplicates"}
@@ -209,6 +210,51 @@ STOPS = {
         ("The unique constraint late is deferrable, and INSERT ... ON CONFLICT cannot use such a one. "
         "Drop it, and make it again without DEFERRABLE."),
     ),
+    "a number for a key": (
+        ("alter table public.videos add column number bigint default 1; alter table public.videos rename id to old_id;"
+        "alter table public.videos rename number to id"), "columns",
+        ("public.videos.id is of type bigint; this system needs uuid. No cast leads there: add another column of type "
+        "uuid with default gen_random_uuid(), let what refers to id refer to that one, then drop id and give the new "
+        "column its name."),
+    ),
+    "a list of columns": (
+        ("alter publication supabase_realtime set table public.jobs (status), public.images, public.videos;"
+        "alter table public.jobs replica identity default"), "published",
+        ("The publication supabase_realtime lists columns of public.jobs and leaves out some of what tells its rows "
+        "apart: Postgres refuses every UPDATE of it. alter publication supabase_realtime drop table public.jobs; "
+        "alter publication supabase_realtime add table public.jobs;"),
+    ),
+    "all columns, of rows told apart by all": (
+        "create publication other for table public.videos (id, status)", "published",
+        ("The publication other lists columns of public.videos and leaves out some of what tells its rows apart: "
+        "Postgres refuses every UPDATE of it. "
+        "alter publication other drop table public.videos; alter publication other add table public.videos;"),
+    ),
+    "a filter of rows": (
+        ("create publication other for table public.images where (status = 'completed');"
+        "alter table public.images replica identity default"), "published",
+        ("The publication other chooses rows of public.images by other columns than those that tell them apart: "
+        "Postgres refuses every UPDATE of it. "
+        "alter publication other drop table public.images; alter publication other add table public.images;"),
+    ),
+    "a publication of deletes": (
+        ("create publication other for table public.jobs (status) with (publish = 'delete');"
+        "alter table public.jobs replica identity default"), "published",
+        ("The publication other lists columns of public.jobs and leaves out some of what tells its rows apart: "
+        "Postgres refuses every DELETE of it. "
+        "alter publication other drop table public.jobs; alter publication other add table public.jobs;"),
+    ),
+    "nothing tells rows apart": (
+        "alter table public.images replica identity nothing", "published",
+        ("The publication supabase_realtime has public.images, whose rows nothing tells apart: Postgres refuses every "
+        "UPDATE of it. Give it a primary key, or: alter table public.images replica identity full;"),
+    ),
+    "no picture may go": (
+        ("create function public.keep() returns trigger language plpgsql as $$ begin raise exception 'No.'; end $$;"
+        "create trigger keep before delete on public.images for each row execute function public.keep()"), "deleting",
+        ("The trigger keep of public.images (keep()) refuses DELETE, and revision 0014 moves 3 rows from there. "
+        "alter table public.images disable trigger keep; and enable it again afterwards"),
+    ),
     "rows hidden from the owner": (
         "alter table public.jobs force row level security; alter role postgres nobypassrls", "tables",
         ("public.jobs forces row level security on its owner too, and so on our triggers. "
@@ -271,6 +317,54 @@ def test_a_database_that_is_none_of_supabase_is_stopped(databases: Databases) ->
         assert sentences == ["There is no table auth.users, to which new tables refer."]
 
 
+def test_a_worker_s_role_is_told_that_it_cannot_migrate_and_nothing_else(db: Database) -> None:
+    [finding] = examine(worker_dsn(db), TYPES)
+    assert finding.level is Level.stop
+    assert f"{finding.sentence} {finding.remedy}" == (
+        "This role may not read what the migrations have made, and cannot migrate. "
+        "Set DATABASE_URL to the role that owns the tables, postgres, to migrate."
+    )
+    migrate.downgrade(db.dsn, "0017")
+    with pytest.raises(DatabaseRefusedError, match="cannot migrate"):
+        refuse_if_stopped(worker_dsn(db), TYPES)
+
+
+def test_an_enum_is_told_once_with_what_changes_it(before: Database) -> None:
+    before.connect().execute(
+        "alter table public.videos drop constraint videos_status_check;"
+        "drop trigger validate_video_completion on public.videos;"
+        "create type public.state as enum ('draft', 'queued', 'processing', 'generating', 'completed');"
+        "update public.videos set status = 'draft' where status in ('failed', 'cancelled');"
+        "alter table public.videos alter column status drop default,"
+        " alter column status type public.state using status::public.state, alter column status set default 'draft'"
+    )
+    assert said(before, "columns", Level.stop) == (
+        "public.videos.status is of type state; this system needs text. Drop the views, indexes, rules, policies and "
+        "triggers that name status, then alter table public.videos alter column status type text using status::text; "
+        "and make them again."
+    )
+    assert not [each for each in examine(before.dsn, TYPES) if "could not be looked at" in each.sentence]
+    before.connect().execute("alter table public.videos alter column status type text using status::text")
+    assert found(before, "columns", Level.stop) == []
+    assert found(before, "orphans", Level.note)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "off", "back"),
+    [
+        ("jobs", "started_at", "bigint using 1", "timestamp with time zone"),
+        ("images", "metadata", "text[] using '{}'", "jsonb"),
+    ],
+)
+def test_what_makes_the_type_right_does(before: Database, table: str, column: str, off: str, back: str) -> None:
+    before.connect().execute(f"alter table public.{table} alter column {column} type {off}".encode())
+    [finding] = found(before, "columns", Level.stop)
+    assert finding.sentence.endswith(f"this system needs {back}.")
+    assert finding.remedy
+    before.connect().execute(finding.remedy.encode())
+    assert found(before, "columns", Level.stop) == []
+
+
 def test_a_status_that_is_still_refused_after_its_revision_stops(before: Database) -> None:
     migrate.upgrade(before.dsn, "0013")
     before.connect().execute(
@@ -311,6 +405,37 @@ NOTES = {
     "no videos": (
         "drop table public.videos cascade", "tables",
         "public.videos will be created; the other tables are adopted.",
+    ),
+    "a trigger that may refuse to delete": (
+        ("create function public.keep() returns trigger language plpgsql as"
+        " $$ begin if old.title = 'keep' then raise exception 'No.'; end if; return old; end $$;"
+        "create trigger keep before delete on public.images for each row execute function public.keep()"), "deleting",
+        ("The trigger keep of public.images (keep()) may refuse DELETE, and revision 0014 moves 3 rows from there. "
+        "alter table public.images disable trigger keep; and enable it again afterwards"),
+    ),
+    "a negative index": (
+        "update public.images set image_index = -1 where image_index = 2", "negative",
+        ("In public.images 1 rows have a negative image_index: they stay as they are, count for no job, "
+        "and get no result."),
+    ),
+    "a trigger that writes": (
+        ("create table public.audit (what text); grant insert on public.audit to authenticated;"
+        "create function public.note_change() returns trigger language plpgsql as"
+        " $$ begin insert into audit values (tg_op); return coalesce(new, old); end $$;"
+        "create trigger audited after insert or update or delete on public.images"
+        " for each row execute function public.note_change()"), "triggers",
+        ("The trigger audited of public.images (note_change()) runs with the worker's rights, and consumer_worker may "
+        "not insert into public.audit. alter function note_change() security definer set search_path = public, "
+        "extensions, pg_temp; or: grant insert on table audit to consumer_worker;"),
+    ),
+    "a trigger that runs what it makes up": (
+        ("create function public.note_change() returns trigger language plpgsql as"
+        " $$ begin execute 'select 1'; return new; end $$;"
+        "create trigger audited after update on public.jobs for each row execute function public.note_change()"),
+        "triggers",
+        ("The trigger audited of public.jobs (note_change()) runs with the worker's rights: see that consumer_worker "
+        "may do all that it does. alter function note_change() security definer set search_path = public, extensions, "
+        "pg_temp;"),
     ),
     "an owner that every job needs": (
         ("alter table public.jobs add column owner text not null default '';"

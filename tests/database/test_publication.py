@@ -135,7 +135,7 @@ def test_a_table_whose_updates_could_not_be_told_is_not_published(databases: Dat
         with pytest.raises(DatabaseRefusedError) as caught:
             migrate.upgrade(db.dsn, "0011")
         assert str(caught.value) == (
-            f"The table public.{table} has no replica identity, and would refuse every UPDATE once it is published: "
-            f"alter table public.{table} replica identity default."
+            f"Revision 0011 publication: The table public.{table} has no replica identity, "
+            f"and would refuse every UPDATE once it is published: alter table public.{table} replica identity default."
         )
         assert state(db) == before

@@ -157,7 +157,7 @@ def test_a_column_of_that_name_that_is_not_ours_is_left_alone_and_told(databases
         with pytest.raises(DatabaseRefusedError) as caught:
             migrate.upgrade(db.dsn, "0012")
         assert str(caught.value) == (
-            f"The table public.{table} has a column version that is not ours; rename it first."
+            f"Revision 0012 version: The table public.{table} has a column version that is not ours; rename it first."
         )
         assert state(db) == before
 

@@ -296,8 +296,8 @@ def test_a_column_that_nobody_could_fill_is_told_before_anything_is_made(before:
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.upgrade(before.dsn)
     assert str(caught.value) == (
-        "The table public.workspace_assets wants a value in a, b, which this system cannot know: "
-        "give each of these columns a default, or drop its NOT NULL."
+        "Revision 0018 workspace assets: The table public.workspace_assets wants a value in a, b, "
+        "which this system cannot know: give each of these columns a default, or drop its NOT NULL."
     )
     assert (migrate.current(before.dsn), made(connection)) == (BEFORE, {"workspace_assets"})
     connection.execute(
@@ -318,7 +318,10 @@ def test_duplicates_stop_it_with_the_query_that_shows_them(before: Database) -> 
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.upgrade(before.dsn)
     told, query = str(caught.value).split(" This shows them: ")
-    assert told == ("In public.workspace_assets 1 pairs of job_id and asset_index stand in more than one row each.")
+    assert told == (
+        "Revision 0018 workspace assets: "
+        "In public.workspace_assets 1 pairs of job_id and asset_index stand in more than one row each."
+    )
     [(_, index, ids)] = connection.execute(query.split(";")[0].encode())
     assert (index, len(ids)) == (0, 2)
     assert (migrate.current(before.dsn), made(connection)) == (BEFORE, {"workspace_assets"})
@@ -357,8 +360,8 @@ def test_a_deferrable_constraint_is_refused_for_no_insert_could_use_it(before: D
     with pytest.raises(DatabaseRefusedError) as caught:
         migrate.upgrade(before.dsn)
     assert str(caught.value) == (
-        "On public.workspace_assets the unique constraint theirs is deferrable, and INSERT ... ON CONFLICT cannot use "
-        "such a one: drop it, and make it again without DEFERRABLE."
+        "Revision 0018 workspace assets: On public.workspace_assets the unique constraint theirs is deferrable, "
+        "and INSERT ... ON CONFLICT cannot use such a one: drop it, and make it again without DEFERRABLE."
     )
     connection.execute("alter table public.workspace_assets drop constraint theirs")
     connection.execute(theirs.format("").encode())
