@@ -27,9 +27,11 @@ WORKER_LOST = "The worker stopped in the middle of this job."
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One worker's count of heartbeats as the database has it; None when the worker's row is gone."""
+    """One worker's count of heartbeats as the database has it; None when the worker's row is gone.
 
-    worker_id: UUID
+    Without an id, it stands for jobs that were set to processing by hand, and that nobody holds."""
+
+    worker_id: UUID | None
     beats: int | None
     lease_seconds: float | None
 
@@ -109,7 +111,7 @@ class Queue:
         """Every worker's heartbeat count."""
         return [Beat(**row) for row in await self.database.run("watch_workers", {})]
 
-    async def rescue_jobs(self, worker_id: UUID, beats: int | None) -> list[tuple[UUID, str]]:
+    async def rescue_jobs(self, worker_id: UUID | None, beats: int | None) -> list[tuple[UUID, str]]:
         """Take a dead worker's jobs from it: (job id, new status) of each."""
         rows = await self.database.run(
             "rescue_jobs",

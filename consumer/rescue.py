@@ -17,7 +17,7 @@ class Rescuer:
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self.queue = queue
         self.lease_seconds = lease_seconds
-        self._seen: dict[UUID, tuple[int | None, float]] = {}
+        self._seen: dict[UUID | None, tuple[int | None, float]] = {}
 
     def forget(self) -> None:
         """The watch was interrupted: every observation starts anew."""
@@ -35,7 +35,7 @@ class Rescuer:
 
     def _silent(self, beats: list[Beat], asked_at: float, answered_at: float) -> list[Beat]:
         # Between two looks at least the time from the first one's answer to the second one's question has passed.
-        seen: dict[UUID, tuple[int | None, float]] = {}
+        seen: dict[UUID | None, tuple[int | None, float]] = {}
         silent = []
         for beat in beats:
             count, since = self._seen.get(beat.worker_id, (beat.beats, answered_at))

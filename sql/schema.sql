@@ -320,6 +320,25 @@ $$;
 
 COMMENT ON FUNCTION consumer.is_ours(job_id uuid) IS 'For the policies, which users evaluate; without rights on the schema they cannot call it.';
 
+CREATE FUNCTION consumer.keep_in_line() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if new.status is null then
+    raise exception 'status must not be NULL.' using errcode = '22023';
+  end if;
+  new.start_tag := clock_timestamp();
+  new.queue_at := new.start_tag;
+  new.worker_id := null;
+  new.attempts := 0;
+  new.started_at := null;
+  new.completed_at := null;
+  new.error_message := null;
+  return new;
+end
+$$;
+
 CREATE FUNCTION consumer.link_late_row() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -882,6 +901,8 @@ CREATE TRIGGER consumer_guard BEFORE DELETE OR UPDATE ON public.jobs FOR EACH RO
 
 CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
 
+CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status IS DISTINCT FROM old.status) AND ((new.status IS NULL) OR ((new.status = 'queued'::text) AND (new.queue_at IS NULL) AND (new.available_at IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
+
 CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
 
 CREATE TRIGGER consumer_make_room BEFORE INSERT OR UPDATE OF job_id, image_index ON public.images FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (NOT new.managed))) EXECUTE FUNCTION consumer.make_room();
@@ -1018,6 +1039,8 @@ REVOKE ALL ON FUNCTION consumer.guard_job() FROM PUBLIC;
 REVOKE ALL ON FUNCTION consumer.is_ours(job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO anon;
 GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO authenticated;
+
+REVOKE ALL ON FUNCTION consumer.keep_in_line() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.link_late_row() FROM PUBLIC;
 

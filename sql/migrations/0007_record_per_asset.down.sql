@@ -14,11 +14,15 @@ drop trigger if exists consumer_replace_ours on public.images;
 
 drop trigger if exists consumer_make_room on public.images;
 
+drop trigger if exists consumer_keep_in_line on public.jobs;
+
 drop trigger if exists consumer_create_rows on public.jobs;
 
 drop trigger if exists consumer_put_in_line on public.jobs;
 
 drop function if exists consumer.link_late_row();
+
+drop function if exists consumer.keep_in_line();
 
 drop function if exists consumer.replace_ours();
 

@@ -277,6 +277,23 @@ begin
 end
 $$;
 
+create or replace function consumer.keep_in_line() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.status is null then
+    raise exception 'status must not be NULL.' using errcode = '22023';
+  end if;
+  new.start_tag := clock_timestamp();
+  new.queue_at := new.start_tag;
+  new.worker_id := null;
+  new.attempts := 0;
+  new.started_at := null;
+  new.completed_at := null;
+  new.error_message := null;
+  return new;
+end
+$$;
+
 create or replace function consumer.link_late_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -305,12 +322,22 @@ revoke all on function
   consumer.create_rows(),
   consumer.make_room(),
   consumer.replace_ours(),
-  consumer.link_late_row()
+  consumer.link_late_row(),
+  consumer.keep_in_line()
 from public;
 
 create or replace trigger consumer_put_in_line
 before insert on public.jobs
 for each row execute function consumer.put_in_line();
+
+-- Queued by hand, as in a dashboard: without a place in line nobody would ever take it.
+create or replace trigger consumer_keep_in_line
+before update of status on public.jobs
+for each row when (
+  new.engine is not null and new.status is distinct from old.status
+  and (new.status is null or (new.status = 'queued' and new.queue_at is null and new.available_at is null))
+)
+execute function consumer.keep_in_line();
 
 create or replace trigger consumer_create_rows
 after insert on public.jobs

@@ -12,22 +12,22 @@ gone as (
 rescued as (
   update public.jobs j
   set
-    status = case when j.attempts < coalesce(j.max_attempts, %(max_attempts)s::integer) then 'queued' else 'failed' end,
+    status = case when coalesce(j.attempts, 0) < coalesce(j.max_attempts, %(max_attempts)s::integer) then 'queued' else 'failed' end,
     queue_at = case
-      when j.attempts < coalesce(j.max_attempts, %(max_attempts)s::integer) then coalesce(j.start_tag, now())
+      when coalesce(j.attempts, 0) < coalesce(j.max_attempts, %(max_attempts)s::integer) then coalesce(j.start_tag, now())
     end,
     completed_at = case
-      when j.attempts < coalesce(j.max_attempts, %(max_attempts)s::integer) then null else now()
+      when coalesce(j.attempts, 0) < coalesce(j.max_attempts, %(max_attempts)s::integer) then null else now()
     end,
     error_message = case
-      when j.attempts < coalesce(j.max_attempts, %(max_attempts)s::integer) then j.error_message else %(message)s
+      when coalesce(j.attempts, 0) < coalesce(j.max_attempts, %(max_attempts)s::integer) then j.error_message else %(message)s
     end,
     worker_id = null, available_at = null,
     errors = coalesce(j.errors, '[]') || jsonb_build_object(
       'attempt', j.attempts, 'at', now(), 'worker', j.worker_id, 'type', 'WorkerLost', 'message', %(message)s::text
     )
   from gone
-  where j.worker_id = gone.id and j.status = 'processing'
+  where j.worker_id is not distinct from gone.id and j.status = 'processing' and j.engine is not null
   returning j.id, j.status
 ),
 images as (

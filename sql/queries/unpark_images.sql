@@ -27,7 +27,7 @@ taken_up as (
 waiting as (
   update public.images i set status = 'queued', progress = null, error_message = null, updated_at = now()
   from job
-  where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed'
+  where i.job_id = job.id and i.image_index >= 0 and i.status is distinct from 'completed'
 )
 insert into public.images (job_id, user_id, image_index, status, prompt, metadata, managed)
 select job.id, job.user_id, places.place, 'queued', coalesce(job.original_prompt, job.metadata ->> 'prompt', ''), '{}', true

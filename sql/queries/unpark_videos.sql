@@ -26,7 +26,7 @@ taken_up as (
 waiting as (
   update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
   from job
-  where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed'
+  where v.job_id = job.id and v.image_index >= 0 and v.status is distinct from 'completed'
 )
 insert into public.videos (job_id, user_id, image_index, status, metadata, managed)
 select job.id, job.user_id, places.place, 'queued', '{}', true

@@ -216,3 +216,17 @@ def test_a_job_that_waits_for_its_time_goes_on_waiting(connected: Command, jobs:
     connected("jobs", "unpark", PARKED[2])
     row = jobs.get(PARKED[2])
     assert (row["status"], row["engine"], row["queue_at"]) == ("queued", "wan", None)
+
+
+def test_what_its_user_wrote_while_it_was_parked_counts_for_nothing(connected: Command, jobs: Jobs) -> None:
+    jobs.run("update public.jobs set attempts = -5, priority = 99, max_attempts = 2000000000 where id = %s", PARKED[0])
+    connected("jobs", "unpark", PARKED[0])
+    row = jobs.get(PARKED[0])
+    assert (row["status"], row["attempts"], row["priority"], row["max_attempts"]) == ("queued", 0, 0, None)
+
+
+def test_an_image_of_nobodys_index_is_left_alone(connected: Command, jobs: Jobs) -> None:
+    columns = {"user_id": jobs.user, "prompt": "", "job_id": PARKED[0], "image_index": -1, "status": "WEIRD"}
+    image = jobs.insert("images", columns)
+    connected("jobs", "unpark", PARKED[0])
+    assert jobs.value("select status from public.images where id = %s", image) == "WEIRD"

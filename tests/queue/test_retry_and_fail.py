@@ -89,7 +89,7 @@ def test_a_retry_tells_the_workers_that_listen(jobs, db, worker, started):
 def test_the_delay_of_a_retry_has_jitter_within_its_bounds(jobs, worker, tmp_path: Path):
     trust, lane = Trust(45, 20), Lane()
     delivery = Delivery(Assets(worker.database), LocalStorage(tmp_path, "b"), trust, 20)
-    shop = Workshop(worker.queue, worker.assets, {}, {}, lane, delivery)
+    shop = Workshop(worker.queue, worker.assets, {}, {}, lane, delivery, print)
     delays = []
     for attempts in [0] * 8 + [1] * 8:
         job_id = jobs.add(attempts=attempts)
