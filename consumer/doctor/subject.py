@@ -1,5 +1,7 @@
 """What the checks look at: the settings, and what they lead to, opened when a check first asks for it."""
 
+import select
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,6 +23,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 Row = dict[str, Any]
 
 STATEMENT_SECONDS = 5
+FIRST_SECONDS = 10.0
 NOT_SET = ("DATABASE_URL is not set.", "Set DATABASE_URL in the environment or in .env.")
 TABLES = ("public.jobs", "public.images", "public.videos")
 
@@ -155,6 +158,28 @@ def statement(name: str) -> LiteralString:
 def connect(dsn: str, setting: str) -> Connection:
     """One connection in autocommit that prepares nothing; raises WrongError with what `setting` needs."""
     try:
-        return database.connect(dsn, setting)
+        connection = database.connect(dsn, setting)
     except DatabaseRefusedError as error:
         raise addresses.explained(str(error), dsn, setting) from None
+    if not answers(connection):
+        connection.pgconn.finish()
+        raise WrongError(
+            f"{setting} takes the login, and no query is answered within {FIRST_SECONDS:.0f} seconds: the pool of a "
+            "pooler is full, or the server is stuck.",
+            "End sessions that are not needed, or raise the pooler's pool size.",
+        )
+    return connection
+
+
+def answers(connection: Connection) -> bool:
+    """Whether a first query is answered in time; a pooler lets one in and then has it wait for a backend."""
+    connection.pgconn.send_query(b"select 1")
+    connection.pgconn.flush()
+    deadline = time.monotonic() + FIRST_SECONDS
+    while connection.pgconn.is_busy():
+        if not select.select([connection.pgconn.socket], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return False
+        connection.pgconn.consume_input()
+    while connection.pgconn.get_result():
+        pass
+    return True

@@ -61,3 +61,16 @@ def test_what_the_doctor_sets_stays_in_its_own_transaction(db: Database, pooled:
         with db.connect(pooler.dsn, prepare_threshold=None) as other:
             row = other.execute("select current_user::text, current_setting('transaction_read_only')").fetchone()
     assert row == ("postgres", "off")
+
+
+def test_a_pool_that_is_full_is_told_as_such(db: Database, pooled: Pooled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.doctor.subject.FIRST_SECONDS", 0.5)
+    pooler = pooled(db.dsn, "session", default_pool_size=1)
+    db.connect(pooler.dsn).execute("select 1")
+    with Patient(db, database_url=pooler.dsn) as patient:
+        [(status, message, remedy)] = patient.lines("connections.database")
+        assert (status, remedy) == ("wrong", "End sessions that are not needed, or raise the pooler's pool size.")
+        assert message.endswith("the pool of a pooler is full, or the server is stuck.")
+        assert {line[0] for check in ("connections.poolers", "schema.triggers") for line in patient.lines(check)} == {
+            "skip"
+        }

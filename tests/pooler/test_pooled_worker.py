@@ -77,8 +77,8 @@ def test_everything_in_transaction_mode_is_told_once_and_looked_for(site: Site, 
     told = worker.wait_for("listener.deaf", seconds=5)
     assert told["level"] == "warning"
     assert told["text"] == (
-        "CONSUMER_LISTEN_URL goes through a pooler in transaction mode (as on port 6543), which swallows "
-        "notifications: set it to a direct or session address (port 5432)."
+        "DATABASE_URL goes through a pooler in transaction mode (as on port 6543), which swallows "
+        "notifications: set CONSUMER_LISTEN_URL to a direct or session address (port 5432)."
     )
     # A sweep and its jitter, and what a job takes besides. Without being deaf the next sweep would be in an hour.
     run_one_by_one(site, jobs, worker, seconds=2 * 1.1 + 5)
