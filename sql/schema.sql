@@ -325,9 +325,6 @@ CREATE FUNCTION consumer.keep_in_line() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if new.status is null then
-    raise exception 'status must not be NULL.' using errcode = '22023';
-  end if;
   new.start_tag := clock_timestamp();
   new.queue_at := new.start_tag;
   new.worker_id := null;
@@ -901,7 +898,7 @@ CREATE TRIGGER consumer_guard BEFORE DELETE OR UPDATE ON public.jobs FOR EACH RO
 
 CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
 
-CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status IS DISTINCT FROM old.status) AND ((new.status IS NULL) OR ((new.status = 'queued'::text) AND (new.queue_at IS NULL) AND (new.available_at IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
+CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (old.status IS DISTINCT FROM 'queued'::text) AND (new.queue_at IS NULL) AND (new.available_at IS NULL))) EXECUTE FUNCTION consumer.keep_in_line();
 
 CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
 

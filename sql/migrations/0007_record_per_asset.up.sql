@@ -280,9 +280,6 @@ $$;
 create or replace function consumer.keep_in_line() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if new.status is null then
-    raise exception 'status must not be NULL.' using errcode = '22023';
-  end if;
   new.start_tag := clock_timestamp();
   new.queue_at := new.start_tag;
   new.worker_id := null;
@@ -334,8 +331,8 @@ for each row execute function consumer.put_in_line();
 create or replace trigger consumer_keep_in_line
 before update of status on public.jobs
 for each row when (
-  new.engine is not null and new.status is distinct from old.status
-  and (new.status is null or (new.status = 'queued' and new.queue_at is null and new.available_at is null))
+  new.engine is not null and new.status = 'queued' and old.status is distinct from 'queued'
+  and new.queue_at is null and new.available_at is null
 )
 execute function consumer.keep_in_line();
 

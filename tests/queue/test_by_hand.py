@@ -1,6 +1,5 @@
 """A job whose status somebody changes by hand, as in a dashboard, or an old service: it is not stuck."""
 
-import psycopg
 import pytest
 
 
@@ -20,13 +19,6 @@ def test_a_running_job_that_is_queued_by_hand_is_no_longer_its_workers(jobs, wor
     jobs.run("update public.jobs set status = 'queued' where id = %s", job_id)
     assert other.take().id == job_id
     assert worker.complete(first) == (False, False)
-
-
-def test_a_status_of_null_is_refused(jobs, worker):
-    job_id = jobs.add()
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match=r"^status must not be NULL\."):
-        jobs.run("update public.jobs set status = null where id = %s", job_id)
-    assert worker.take().id == job_id
 
 
 def test_a_job_that_is_set_to_processing_by_hand_is_rescued(jobs, worker):
