@@ -136,6 +136,7 @@ def test_a_password_that_is_right_again_ends_the_slow_tries(
     gate, job = own_site.gate("job.1.middle"), own_jobs.submit("job", 3)
     worker = start(own_site, account)
     gate.wait()
+    worker.wait_for("listener.hears")
     account.rotate()
     worker.wait_for("database.refused")
     gate.release()
