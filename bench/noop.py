@@ -15,7 +15,7 @@ import numpy as np
 
 import stage
 from consumer.database import Database
-from consumer.engines.base import Engine, OnStep, Output
+from consumer.engines.base import Engine, OnStep, Options, Output
 from consumer.request import Request
 from consumer.settings import load_settings
 from consumer.storage.local import LocalStorage
@@ -27,7 +27,7 @@ PIXELS = np.zeros((64, 64, 3), np.uint8)
 class NoopEngine(Engine):
     """Says when it started, and gives a black square."""
 
-    def load(self) -> None:
+    def load(self, model: str) -> None:
         """Nothing to load."""
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:  # noqa: ARG002
@@ -46,7 +46,7 @@ async def work(dsn: str, folder: str, drain: bool) -> None:
         database=database,
         listen_dsn=dsn,
         storage=LocalStorage(Path(folder), "bench"),
-        engines={"noop": NoopEngine("", "cpu")},
+        engines={"noop": NoopEngine("", Options())},
         job_types={"noop": stage.NOOP},
         settings=load_settings(database_url=dsn),
         until=Until(drain_and_exit=drain),

@@ -40,6 +40,10 @@ class OutOfMemoryError(ConsumerError):
     """The device ran out of memory for this request; another attempt may fit."""
 
 
+class EngineHungError(ConsumerError):
+    """A phase of the work lasted too long: another attempt, in another process."""
+
+
 class StorageUnavailableError(ConsumerError):
     """The storage did not answer, or not yet; trying again can help, and not before `retry_after` seconds."""
 
@@ -110,7 +114,7 @@ POLICY: tuple[tuple[type[BaseException], Verdict], ...] = (
     (BaseException, Verdict.release),
 )
 
-UNUSABLE = (EngineUnusableError, StorageUnusableError)
+UNUSABLE = (EngineUnusableError, EngineHungError, StorageUnusableError)
 """After these the process is unfit for any further job."""
 
 

@@ -29,8 +29,13 @@ ALIASES = {
     "reference_image_url": "reference_url",
     "first_frame": "start_reference_url",
     "last_frame": "end_reference_url",
+    "loras": "lora",
 }
 WEIGHT = re.compile(r"\(([^():,]{1,100}):\s*(\d(?:\.\d{1,4})?)\)")
+
+# Never a path: a LoRA is named, and lies in one folder.
+LORA_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+LORA = re.compile(rf"({LORA_NAME.pattern})(?:\s*:\s*(-?\d(?:\.\d{{1,4}})?))?", re.ASCII)
 
 
 def split_resolution(text: Any) -> tuple[int, int]:
@@ -48,6 +53,33 @@ def split_weights(text: Any) -> tuple[tuple[str, float], ...]:
     if len(pairs) < len(matches) or len(pairs) > 6 or any(not word or weight > 2 for word, weight in pairs):
         raise ValueError
     return pairs
+
+
+def split_loras(sent: Any) -> tuple[tuple[str, float], ...]:
+    """`name:0.8, other` or a list of {name, strength} as pairs of a name and its strength; raises ValueError."""
+    if isinstance(sent, str):
+        parts = [LORA.fullmatch(part.strip()) for part in sent.split(",")] if sent else []
+        pairs = [(match[1], float(match[2] or 1)) if match else None for match in parts]
+    elif isinstance(sent, list | tuple):
+        pairs = [_lora(each) for each in sent]
+    else:
+        raise ValueError
+    found = tuple(pair for pair in pairs if pair)
+    names = {name for name, _ in found}
+    if len(found) < len(pairs) or len(found) > 4 or len(names) < len(found) or any(abs(by) > 2 for _, by in found):
+        raise ValueError
+    return found
+
+
+def _lora(sent: Any) -> tuple[str, float] | None:
+    if isinstance(sent, tuple) and len(sent) == 2:
+        sent = {"name": sent[0], "strength": sent[1]}
+    if not isinstance(sent, dict) or sent.keys() - {"name", "strength"}:
+        return None
+    name, strength = sent.get("name"), sent.get("strength", 1.0)
+    if not isinstance(name, str) or not LORA_NAME.fullmatch(name) or isinstance(strength, bool):
+        return None
+    return (name, float(strength)) if isinstance(strength, int | float) else None
 
 
 class Fields(BaseModel):
@@ -89,6 +121,9 @@ class Fields(BaseModel):
     compel_enabled: bool | None = None
     compel_weights: Annotated[tuple[tuple[str, float], ...], BeforeValidator(split_weights)] | None = Field(
         None, description="up to 6 of (word:1.2), separated by commas, each weight from 0 to 2"
+    )
+    lora: Annotated[tuple[tuple[str, float], ...], BeforeValidator(split_loras)] | None = Field(
+        None, description="up to 4 of name:0.8, separated by commas, each strength from -2 to 2"
     )
     enhance: bool | None = None
     enhancement_model: Literal["qwen_instruct", "qwen_base", "none"] | None = None

@@ -30,7 +30,7 @@ class JobType:
 
     `cost` is the weight of one job in the order of service, in seconds of an average GPU.
     `defaults` are request fields (steps, guidance_scale, width, height, num_frames, fps, ...) used where
-    the request is silent.
+    the request is silent. `model` is for the engine: a hub id, a folder or a file; "" leaves it to the settings.
     """
 
     name: str
@@ -40,6 +40,7 @@ class JobType:
     max_count: int = 1
     cost: float = 1.0
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Entry(BaseModel):
 
     engine: str = Field(pattern=f"^{NAME.pattern}$", description="up to 64 of a-z, 0-9 and _")
     medium: Literal["image", "video"]
+    model: str = Field("", max_length=1000)
     count: int = Field(1, ge=1, le=MAX_COUNT)
     max_count: int = Field(1, ge=1, le=MAX_COUNT)
     cost: float = Field(1.0, ge=0.01, le=86400)

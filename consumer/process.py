@@ -16,7 +16,8 @@ from consumer import events
 from consumer.assets import Assets
 from consumer.backoff import delay
 from consumer.delivery import Delivery
-from consumer.engines.base import Engine
+from consumer.engines.base import Engine, Phase
+from consumer.engines.enhance import Enhancer
 from consumer.errors import (
     Decision,
     IncompleteError,
@@ -31,7 +32,9 @@ from consumer.lane import Lane, Turn
 from consumer.lease import Lease
 from consumer.progress import Progress
 from consumer.queue import Queue
+from consumer.references import References
 from consumer.request import Request, parse
+from consumer.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ class Workshop:
     job_types: Mapping[str, JobType]
     lane: Lane
     delivery: Delivery
+    references: References
+    enhancer: Enhancer | None
+    watchdog: Watchdog
     unfit: Callable[[str], None]
     """Told why, before the row is written, when this process can work on no other job either."""
 
@@ -87,14 +93,26 @@ async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
     pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
-    lease.check()
-    await shop.lane.run(engine.load)
+    request = await shop.references.fetch(lease.job, request, engine.references)
     async with (
-        Progress(lease, shop.assets, pending, request.count) as progress,
-        aclosing(shop.lane.iterate(partial(engine.generate, request, pending, progress.on_step))) as outputs,
+        shop.watchdog.watch() as watch,
+        Progress(lease, shop.assets, pending, request.count, watch) as progress,
     ):
-        async for output in outputs:
-            await shop.delivery.put(lease, request.medium, output)
+        request = await enhance(lease, request, progress, shop)
+        progress.on_step(pending, 0, request.steps, Phase.load)
+        await shop.lane.run(partial(engine.load, request.model or engine.model))
+        async with aclosing(shop.lane.iterate(partial(engine.generate, request, pending, progress.on_step))) as outputs:
+            async for output in outputs:
+                await shop.delivery.put(lease, request.medium, output)
+
+
+async def enhance(lease: Lease, request: Request, progress: Progress, shop: Workshop) -> Request:
+    """The request with its prompt rewritten, where that is asked for; stored first, so that a retry keeps it."""
+    if request.enhancement_model is None or shop.enhancer is None:
+        return request
+    rewritten = await shop.lane.run(partial(shop.enhancer.rewrite, request, progress.on_step))
+    lease.check()
+    return request.model_copy(update={"prompt": rewritten.prompt})
 
 
 async def complete(lease: Lease, request: Request, shop: Workshop) -> None:

@@ -8,7 +8,9 @@ from typing import Self
 
 from consumer.assets import Assets
 from consumer.database import AWAY
+from consumer.engines.base import Phase
 from consumer.lease import Lease
+from consumer.watchdog import Watch
 
 FIRST_AFTER = 0.25
 INTERVAL = 1.0
@@ -19,17 +21,19 @@ DONE = 99
 class Progress:
     """Collects steps from the lane's thread and writes them to the rows while the `async with` lasts."""
 
-    def __init__(self, lease: Lease, assets: Assets, pending: Sequence[int], count: int) -> None:
+    def __init__(self, lease: Lease, assets: Assets, pending: Sequence[int], count: int, watch: Watch) -> None:
         self._lease = lease
         self._assets = assets
         self._count = count
+        self._watch = watch
         self._percent = dict.fromkeys(pending, 0)
         self._shown: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def on_step(self, indexes: Sequence[int], done: int, total: int) -> None:
+    def on_step(self, indexes: Sequence[int], done: int, total: int, phase: Phase = Phase.step) -> None:
         """An engine's report; raises the reason to stop when there is one."""
         self._lease.check()
+        self._watch.begin(phase)
         for index in indexes:
             self._percent[index] = min(DONE, 100 * done // max(total, 1))
 

@@ -1,8 +1,11 @@
 """A jobs row becomes a validated Request, or RejectedError with one sentence."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from consumer.errors import ConsumerError, RejectedError
@@ -14,19 +17,31 @@ from consumer.sizes import frames, size
 PLAIN = read({"steps": 25, "guidance_scale": 7.0, "width": 1024, "height": 1024, "num_frames": 81, "fps": 16.0})
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A picture that a request refers to: its `data` as it was fetched, once, and the `pixels` decoded from them,
+    uint8 RGB of shape (height, width, 3), upright and without transparency."""
+
+    data: bytes
+    pixels: NDArray[np.uint8]
+
+
 class Request(BaseModel):
     """What an engine is asked to make: every field checked, every default filled in.
 
     Lengths are in pixels, `fps` in frames per second; a picture has one frame. `reference_strength` runs from
-    0 (ignore the reference) to 1 (copy it). URLs are as they were sent: not fetched, not trusted.
+    0 (ignore the reference) to 1 (copy it). URLs are as they were sent, not trusted; `references` has what was
+    fetched from them, by the name of their field. `model` is the job type's own ("": the engine's). `sized` says
+    whether the request asked for a size; `lora` has pairs of a name and a strength.
     `compel_weights` are pairs of a word and its weight. `enhancement_model` is None where the prompt stays as
     it is. `extra` holds the fields that are none of ours.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     job_type: str
     medium: Medium
+    model: str = ""
     prompt: str
     negative_prompt: str = ""
     count: int
@@ -35,6 +50,7 @@ class Request(BaseModel):
     guidance_scale: float
     width: int
     height: int
+    sized: bool = False
     num_frames: int = 1
     fps: float = 16.0
     motion_intensity: float | None = None
@@ -46,7 +62,10 @@ class Request(BaseModel):
     exact_copy_mode: bool = False
     start_reference_url: str | None = None
     end_reference_url: str | None = None
+    references: Mapping[str, Reference] = {}
+    compel_enabled: bool | None = None
     compel_weights: tuple[tuple[str, float], ...] = ()
+    lora: tuple[tuple[str, float], ...] = ()
     enhancement_model: str | None = None
     extra: Mapping[str, Any] = {}
 
@@ -70,10 +89,12 @@ def parse(job: Job, job_type: JobType) -> Request:
         **wanted.model_dump(include=set(Request.model_fields), exclude_none=True),
         "job_type": job_type.name,
         "medium": job_type.medium,
+        "model": job_type.model,
         "prompt": prompt(job, wanted),
         "count": wanted.num_images or job_type.count,
         "width": width,
         "height": height,
+        "sized": sent.width is not None or sent.aspect_ratio is not None,
         "num_frames": frames(sent, usual, wanted.fps or 0) if job_type.medium is Medium.video else 1,
         "compel_weights": () if wanted.compel_enabled is False else wanted.compel_weights or (),
         "enhancement_model": enhancement_model(job, wanted),

@@ -16,6 +16,9 @@ from consumer.limits import limits
 
 DSN = re.compile(r"postgres(ql)?://|\w+\s*=")
 DSN_WORDS = "a connection string like postgresql://user:password@host:5432/postgres"
+PHASE_SECONDS: Mapping[str, float] = {
+    "load": 1800.0, "enhance": 300.0, "compile": 1800.0, "encode": 300.0, "step": 600.0, "decode": 900.0
+}  # fmt: skip
 
 
 def listen_url_of(data: Mapping[str, Any]) -> SecretStr | None:
@@ -70,8 +73,24 @@ class Settings(BaseSettings):
     job_types: Path | None = None
     model_sdxl: str = ""
     model_wan: str = ""
+    model_wan_i2v: str = ""
     model_enhance: str = ""
+    model_enhance_base: str = ""
+    lora_dir: Path | None = None
     device: str = Field("auto", pattern=r"^[a-z]+(:\d+)?$", description="auto, cpu, cuda, or one like cuda:1")
+    vram_gb: float | None = Field(None, ge=0.001, le=10000)
+    ram_gb: float | None = Field(None, ge=0.001, le=10000)
+    offload: Literal["auto", "none", "model", "group"] = "auto"
+    vae_tiling: Literal["auto", "on", "off"] = "auto"
+    speed: Literal["default", "fast"] = "default"
+    preload: str = Field("auto", pattern=r"^[a-z0-9_]{1,64}$", description="auto, none, or the name of an engine")
+    affinity_seconds: float = Field(30.0, ge=0, le=3600)
+    enhance_seconds: float = Field(60.0, ge=1, le=3600)
+    enhance_tokens: int = Field(200, ge=16, le=2000)
+    phase_seconds: Annotated[Mapping[str, float], NoDecode] = Field(
+        PHASE_SECONDS, description="like step=60,decode=600, each from 0.1 to 86400: " + ", ".join(PHASE_SECONDS)
+    )
+    max_failures: int = Field(5, ge=1, le=1000)
     lease_seconds: float = Field(45.0, ge=2, le=3600)
     upload_seconds: float = Field(default_factory=upload_seconds_of, ge=0.1, le=3600)
     sweep_seconds: float = Field(15.0, ge=0.1, le=3600)
@@ -102,6 +121,18 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in engines.split(",") if name.strip())
         return engines
 
+    @field_validator("phase_seconds", mode="before")
+    @classmethod
+    def split_phases(cls, phases: Any) -> Any:
+        """`step=60, decode=600` over the defaults."""
+        if not isinstance(phases, str):
+            return phases
+        pairs = [pair.split("=") for pair in phases.split(",") if pair.strip()]
+        given = {phase.strip(): float(seconds) for phase, seconds in pairs}
+        if given.keys() - PHASE_SECONDS.keys() or not all(0.1 <= seconds <= 86400 for seconds in given.values()):
+            raise ValueError
+        return {**PHASE_SECONDS, **given}
+
     @field_validator("storage")
     @classmethod
     def has_project(cls, storage: str, info: ValidationInfo) -> str:
@@ -122,6 +153,12 @@ class Settings(BaseSettings):
     def models(self) -> Mapping[str, str]:
         """The model of each engine; "" stands for the engine's own default."""
         return {"sdxl": self.model_sdxl, "wan": self.model_wan, "enhance": self.model_enhance}
+
+    @property
+    def further_models(self) -> Mapping[str, str]:
+        """Models beside these, by the name of the setting without `model_`; those that are not set are absent."""
+        further = {"wan_i2v": self.model_wan_i2v, "enhance_base": self.model_enhance_base}
+        return {name: model for name, model in further.items() if model}
 
     @property
     def stand_in(self) -> bool:

@@ -21,6 +21,7 @@ from consumer.assets import Assets
 from consumer.database import AWAY, Database
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
+from consumer.engines.enhance import Enhancer
 from consumer.errors import DrainingError, StorageUnusableError, UsageError
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
@@ -30,9 +31,11 @@ from consumer.lease import Lease, Leases, Trust
 from consumer.listen import Listener
 from consumer.process import Workshop, process
 from consumer.queue import Queue
+from consumer.references import References
 from consumer.rescue import Rescuer
 from consumer.settings import Settings
 from consumer.storage.base import Storage
+from consumer.watchdog import Watchdog
 
 OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
 
@@ -67,8 +70,10 @@ class Worker:
         settings: Settings,
         until: Until,
         pulse: Database | None = None,
+        enhancer: Enhancer | None = None,
     ) -> None:
-        """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock."""
+        """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock.
+        `enhancer` rewrites prompts; None where no engine here could make use of it."""
         self.settings = settings
         self.until = until
         self.gate = database.gate
@@ -83,7 +88,10 @@ class Worker:
         self.lane = Lane()
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, settings.upload_seconds)
-        self.shop = Workshop(self.queue, assets, engines, job_types, self.lane, self.delivery, self._unfit)
+        self.shop = Workshop(
+            self.queue, assets, engines, job_types, self.lane, self.delivery, References(storage), enhancer,
+            Watchdog(settings.phase_seconds), self._unfit,
+        )  # fmt: skip
         self.exit_code = OK
         self._started = False
         self._draining = asyncio.Event()

@@ -38,7 +38,7 @@ def engine(name: str, settings: Settings) -> dict[str, Any]:
     """One engine: whether it can be loaded here, the reason if not, and its model."""
     model = settings.models.get(name, "")
     try:
-        model = engines.create(name, model, settings.device).model
+        model = engines.create(name, model, engines.options_of(settings)).model
     except (EngineUnusableError, UsageError) as error:
         return {"engine": name, "usable": False, "reason": str(error), "model": model or None}
     return {"engine": name, "usable": True, "reason": None, "model": model or None}

@@ -11,7 +11,9 @@ from uuid import uuid4
 
 from consumer import events, health
 from consumer.database import Database, check_role, check_schema, connect
-from consumer.engines import available, create
+from consumer.engines import available, create, options_of
+from consumer.engines.enhance import Enhancer
+from consumer.engines.residency import Residency
 from consumer.errors import DatabaseRefusedError, UsageError
 from consumer.gate import Gate, PasswordRefusedError
 from consumer.job_types import load, served
@@ -98,7 +100,10 @@ def _connections(settings: Settings) -> tuple[Database, Database]:
 async def _work(settings: Settings, databases: tuple[Database, Database], args: argparse.Namespace) -> int:
     names = settings.engines or available()
     job_types = served(load(settings.job_types), names, stand_in=settings.stand_in)
-    engines = {name: create(name, settings.models.get(name, ""), settings.device) for name in names}
+    options = options_of(settings)
+    residency = Residency(options)
+    engines = {name: create(name, settings.models.get(name, ""), options, residency) for name in names}
+    enhancer = None if settings.stand_in else Enhancer(settings.model_enhance, options, residency)
     if not job_types:
         raise UsageError(f"No job type names one of the engines {', '.join(names)}: see `consumer engines`.")
     if settings.stand_in:
@@ -118,6 +123,7 @@ async def _work(settings: Settings, databases: tuple[Database, Database], args: 
         settings,
         Until(args.once, args.drain_and_exit, args.idle_exit, args.max_jobs),
         pulse,
+        enhancer,
     )
     worker.handle_signals()
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer import engines
 from consumer.engines import diffusion
+from consumer.engines.base import Options
 from consumer.errors import ConsumerError
 from consumer.job import Medium
 from consumer.request import Request
@@ -25,7 +26,7 @@ def main(engine: str, device: str) -> dict[str, Any]:
     """Make one small picture; raises ConsumerError."""
     memory = diffusion.memory(device) if engine != "sketch" else None
     before = time.monotonic()
-    maker = engines.create(engine, MODELS[engine], device)
+    maker = engines.create(engine, MODELS[engine], Options(device=device))
     request = Request(
         job_type="doctor", medium=Medium.image, prompt="a probe", count=1, seed=0, steps=1, guidance_scale=5.0,
         width=SIZE, height=SIZE,

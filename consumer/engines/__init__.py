@@ -8,14 +8,17 @@ from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
-from consumer.engines.base import Engine
+from consumer.engines.base import Engine, Options
+from consumer.engines.residency import Residency
 from consumer.errors import EngineUnusableError, UsageError
+from consumer.settings import Settings
 
 GROUP = "consumer.engines"
 
 BUILT_IN = (
     EntryPoint("sketch", "consumer.engines.sketch:SketchEngine", GROUP),
     EntryPoint("sdxl", "consumer.engines.sdxl:SdxlEngine", GROUP),
+    EntryPoint("wan", "consumer.engines.wan:WanEngine", GROUP),
 )
 
 
@@ -38,15 +41,31 @@ def missing(name: str) -> tuple[str, ...]:
     return tuple(module for module in _class_of(name).requires if find_spec(module) is None)
 
 
-def create(name: str, model: str, device: str) -> Engine:
-    """A new engine, not yet loaded; `model` and `device` are as in `Engine.__init__`.
+def create(name: str, model: str, options: Options, residency: Residency | None = None) -> Engine:
+    """A new engine, not yet loaded; the parameters are those of `Engine.__init__`.
 
     Raises UsageError for an unknown name, EngineUnusableError where a module cannot be imported."""
     if absent := missing(name):
         raise EngineUnusableError(
             f"The engine {name} needs {', '.join(absent)}, not installed here; try: pip install 'consumer[gpu]'"
         )
-    return _class_of(name)(model, device)
+    return _class_of(name)(model, options, residency)
+
+
+def options_of(settings: Settings) -> Options:
+    """What the settings say to all engines."""
+    return Options(
+        device=settings.device,
+        vram_gb=settings.vram_gb,
+        ram_gb=settings.ram_gb,
+        offload=settings.offload,
+        vae_tiling=settings.vae_tiling,
+        speed=settings.speed,
+        lora_dir=settings.lora_dir,
+        enhance_seconds=settings.enhance_seconds,
+        enhance_tokens=settings.enhance_tokens,
+        models=settings.further_models,
+    )
 
 
 def _class_of(name: str) -> type[Engine]:

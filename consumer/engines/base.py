@@ -1,18 +1,23 @@
 """The contract between the worker and an engine.
 
 An engine is plain synchronous code. All of its methods are called from one thread, the lane, so it needs no
-locks; the database, the encoders and the uploads work beside it.
+locks; the database, the encoders, the downloads and the uploads work beside it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumer.request import Request
+
+if TYPE_CHECKING:
+    from consumer.engines.residency import Residency
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,44 @@ class Output:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Phase(StrEnum):
+    """What an engine is busy with; for each there is a limit to how long it may last without a word."""
+
+    load = "load"
+    enhance = "enhance"
+    compile = "compile"
+    encode = "encode"
+    step = "step"
+    decode = "decode"
+
+
 class OnStep(Protocol):
     """Called by the engine after each step, and right before and after parts that cannot be interrupted."""
 
-    def __call__(self, indexes: Sequence[int], done: int, total: int) -> None:
-        """Report `done` of `total` steps for these assets. Raises StoppedError when the work must end: let it
-        pass, after cleaning up what would harm the next job."""
+    def __call__(self, indexes: Sequence[int], done: int, total: int, phase: Phase = Phase.step) -> None:
+        """Report `done` of `total` steps for these assets, and that `phase` begins now. Raises StoppedError when
+        the work must end: let it pass, after cleaning up what would harm the next job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose for the engines of this process; each is a setting, told in .env.example.
+
+    `device`: `auto`, `cpu`, `cuda`, `cuda:1`, ... `vram_gb` is what the weights and the work on them may take (None:
+    what is free at the start). `models` has the further models that an engine may need, by the name of the setting
+    without `CONSUMER_MODEL_`, in small letters; those that are not set are absent.
+    """
+
+    device: str = "auto"
+    vram_gb: float | None = None
+    ram_gb: float | None = None
+    offload: Literal["auto", "none", "model", "group"] = "auto"
+    vae_tiling: Literal["auto", "on", "off"] = "auto"
+    speed: Literal["default", "fast"] = "default"
+    lora_dir: Path | None = None
+    enhance_seconds: float = 60.0
+    enhance_tokens: int = 200
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(ABC):
@@ -45,18 +82,29 @@ class Engine(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     """The modules that must be installed for it; importing the engine's own module imports none of them."""
 
-    def __init__(self, model: str, device: str) -> None:
+    references: ClassVar[tuple[str, ...]] = ()
+    """The reference fields that it uses (reference_url, start_reference_url, end_reference_url); a request with
+    another one is rejected. What it uses is fetched beforehand: `request.references[field]`."""
+
+    def __init__(self, model: str, options: Options, residency: "Residency | None" = None) -> None:
         """`model`: hub id, folder, .safetensors file or `tiny`; "" for the engine's own default.
-        `device`: `auto`, `cpu`, `cuda`, `cuda:1`, ...; nothing heavy happens here."""
+        `residency` is what all engines of this process share; nothing heavy happens here."""
         self.model = model
-        self.device = device
+        self.options = options
+        self.residency = residency
+
+    @property
+    def device(self) -> str:
+        """The name of the device, as the operator chose it."""
+        return self.options.device
 
     def check(self, request: Request) -> None:  # noqa: B027 an engine that can do everything need not say so
-        """Raise RejectedError for what this engine cannot do, before anything is loaded. Cheap."""
+        """Raise RejectedError for what this engine cannot do, before anything is fetched or loaded. Cheap."""
 
     @abstractmethod
-    def load(self) -> None:
-        """Make the engine ready; called before the first job and harmless when called again.
+    def load(self, model: str) -> None:
+        """Make `model` ready: the job type's own, or the engine's. Called before each job and, where the operator
+        wants that, before the first claim; harmless when it is there.
 
         Raises EngineUnusableError when this process can never use it."""
 

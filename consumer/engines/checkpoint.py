@@ -34,11 +34,10 @@ def open_pipeline(
     model: str,
     *,
     tiny: Callable[[], Any],
-    device: "torch.device",
     dtype: "torch.dtype",
     setting: str,
 ) -> Any:
-    """`model` loaded into `pipeline`, a class of diffusers, on `device`; `setting` is where it came from.
+    """`model` loaded into `pipeline`, a class of diffusers, in RAM; `setting` is where it came from.
 
     Only a hub id, and a file without configuration beside it, may use the network. Raises
     EngineUnusableError."""
@@ -46,7 +45,7 @@ def open_pipeline(
     name = model_name(model)
     try:
         pipe = tiny() if kind == "tiny" else _open(pipeline, kind, model, dtype)
-        return guarded(lambda: pipe.to(device, dtype))
+        return guarded(lambda: pipe.to(dtype))
     except EngineUnusableError:
         raise
     except OutOfMemoryError as error:

@@ -5,13 +5,13 @@ torch and diffusers cost seconds and hundreds of megabytes to import, so only fu
 # ruff: noqa: PLC0415
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.engines.base import OnStep, Output
+from consumer.engines.base import OnStep
 from consumer.errors import ConsumerError, EngineUnusableError, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ def step_callback(indexes: Sequence[int], on_step: OnStep) -> Callable[..., dict
     return callback
 
 
+def variant(pipe: Any, pipeline: Any, **settings: Any) -> Any:
+    """The parts of `pipe` as another pipeline of diffusers, with no weight copied or cast."""
+    return pipe if isinstance(pipe, pipeline) else pipeline(**pipe.components, **settings)
+
+
 def to_pixels(pictures: "torch.Tensor") -> NDArray[np.uint8]:
     """Pictures (n, 3, height, width) in 0..1 as uint8 (n, height, width, 3), rounded on their own device."""
     import torch
@@ -106,22 +111,6 @@ def to_pixels(pictures: "torch.Tensor") -> NDArray[np.uint8]:
     rounded = pictures.float().mul(255).round_().to(torch.uint8)
     pixels: NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return pixels
-
-
-def in_batches(indexes: Sequence[int], most: int, draw: Callable[[Sequence[int]], list[Output]]) -> Iterator[Output]:
-    """What `draw` makes of all `indexes`, at most `most` at once, and half as many when memory runs short."""
-    waiting = list(indexes)
-    while waiting:
-        batch = waiting[:most]
-        try:
-            outputs = draw(batch)
-        except OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            most = len(batch) // 2
-            continue
-        yield from outputs
-        del waiting[: len(batch)]
 
 
 def guarded(work: Callable[[], T]) -> T:

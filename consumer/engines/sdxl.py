@@ -1,14 +1,16 @@
-"""Pictures from a text with Stable Diffusion XL."""
+"""Pictures with Stable Diffusion XL."""
 # ruff: noqa: PLC0415
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.engines import checkpoint, diffusion, tiny
-from consumer.engines.base import Engine, OnStep, Output
+from consumer.engines import checkpoint, diffusion, lora, memory, speed, tiny, words
+from consumer.engines.base import Engine, OnStep, Options, Output, Phase
+from consumer.engines.residency import Residency
 from consumer.engines.schedulers import check_scheduler, make_scheduler, scheduler_name
 from consumer.errors import RejectedError
 from consumer.job import Medium
@@ -17,13 +19,6 @@ from consumer.request import Request
 DEFAULT_MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
 MULTIPLE = 8
 MOST_AT_ONCE = {"cuda": 4, "cpu": 2}
-UNSUPPORTED = (
-    "reference_url",
-    "start_reference_url",
-    "end_reference_url",
-    "exact_copy_mode",
-    "compel_weights",
-)
 
 
 class SdxlEngine(Engine):
@@ -31,57 +26,64 @@ class SdxlEngine(Engine):
 
     requires = ("torch", "diffusers", "transformers")
 
-    def __init__(self, model: str, device: str) -> None:
-        super().__init__(model or DEFAULT_MODEL, device)
-        self._pipe: Any = None
+    def __init__(self, model: str, options: Options, residency: Residency | None = None) -> None:
+        super().__init__(model or DEFAULT_MODEL, options, residency)
+        self._residency = residency or Residency(options)
 
     def check(self, request: Request) -> None:
         if request.medium is not Medium.image:
             raise RejectedError("medium must be image: the sdxl engine makes no videos.")
-        for field in UNSUPPORTED:
-            if getattr(request, field):
-                raise RejectedError(f"{field} is not supported by the sdxl engine yet.")
+        if request.exact_copy_mode:
+            raise RejectedError("exact_copy_mode is not supported by the sdxl engine yet.")
         for field in ("width", "height"):
             if getattr(request, field) % MULTIPLE:
                 raise RejectedError(f"{field} must be a multiple of {MULTIPLE} pixels for the sdxl engine.")
         check_scheduler(request.scheduler, request.steps)
+        lora.check(request.lora, self.options.lora_dir)
 
-    def load(self) -> None:
-        if self._pipe is not None:
-            return
+    def load(self, model: str) -> None:
+        with self._residency.use(self._key(model), partial(self._open, model)):
+            pass
+
+    def _key(self, model: str) -> str:
+        return f"sdxl:{checkpoint.model_name(model)}"
+
+    def _open(self, model: str) -> Any:
         diffusers = diffusion.import_diffusers()
-        device = diffusion.choose_device(self.device)
-        dtype = diffusion.choose_dtype(device)
         pipe = checkpoint.open_pipeline(
             diffusers.StableDiffusionXLPipeline,
-            self.model,
+            model,
             tiny=tiny.build_sdxl,
-            device=device,
-            dtype=dtype,
+            dtype=self._residency.dtype,
             setting="CONSUMER_MODEL_SDXL",
         )
         pipe.set_progress_bar_config(disable=True)
         # To decode a whole batch at once would be the peak of memory, at the very end of the work.
         pipe.vae.enable_slicing()
-        self._dtype = dtype
-        self._most_at_once = MOST_AT_ONCE.get(device.type, 1)
-        self._scheduler = pipe.scheduler
-        self._name = checkpoint.model_name(self.model)
-        self._pipe = pipe
+        speed.prepare(pipe, self.options, self._residency.device)
+        return pipe
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
         self.check(request)
-        self.load()
-        pipe = self._pipe
-        pipe.scheduler = make_scheduler(request.scheduler, self._scheduler, request.steps)
-        total = len(pipe.scheduler.timesteps)
-        on_step(indexes, 0, total)
-        prompt = diffusion.guarded(lambda: self._encode(request))
-        on_step(indexes, 0, total)
-        metadata = self._metadata(request)
+        model = request.model or self.model
+        on_step(indexes, 0, request.steps, Phase.load)
+        with self._residency.use(self._key(model), partial(self._open, model)) as pipe:
+            yield from self._generate(pipe, request, indexes, on_step)
+
+    def _generate(self, pipe: Any, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
+        import torch
+
+        own = pipe.scheduler
+        scheduler = make_scheduler(request.scheduler, own, request.steps)
+        total = len(scheduler.timesteps)
+        on_step(indexes, 0, total, Phase.encode)
+        with torch.no_grad():
+            prompt, told = diffusion.guarded(lambda: words.encode(pipe, request))
+        metadata = {**self._metadata(request, scheduler), **told}
 
         def draw(batch: Sequence[int]) -> list[Output]:
-            pixels = diffusion.guarded(lambda: self._draw(request, prompt, batch, on_step))
+            on_step(batch, 0, total, Phase.compile if speed.compiles(pipe) else Phase.step)
+            pixels = diffusion.guarded(lambda: self._draw(pipe, request, prompt, batch, on_step))
             on_step(batch, total, total)
             used = {**metadata, "steps": pipe.num_timesteps, "batch_size": len(batch)}
             return [
@@ -89,30 +91,18 @@ class SdxlEngine(Engine):
                 for index, picture in zip(batch, pixels, strict=True)
             ]
 
-        yield from diffusion.in_batches(indexes, self._most_at_once, draw)
-
-    def _encode(self, request: Request) -> dict[str, Any]:
-        """The prompts as keyword arguments of the pipeline, good for every batch of a job."""
-        import torch
-
-        names = [f"{sign}{kind}_embeds" for kind in ("prompt", "pooled_prompt") for sign in ("", "negative_")]
+        most = MOST_AT_ONCE.get(self._residency.device.type, 1)
+        relief = self._residency.relief(self._key(request.model or self.model))
+        pipe.scheduler = scheduler
         try:
-            with torch.no_grad():
-                embeddings = self._pipe.encode_prompt(
-                    request.prompt,
-                    # Without a text SDXL expects zeros, which an empty text does not give.
-                    negative_prompt=request.negative_prompt or None,
-                    do_classifier_free_guidance=request.guidance_scale > 1,
-                )
+            yield from memory.in_batches(indexes, most, draw, relief)
         finally:
-            self._pipe.maybe_free_model_hooks()
-        return dict(zip(names, embeddings, strict=True))
+            pipe.scheduler = own
 
     def _draw(
-        self, request: Request, prompt: Mapping[str, Any], batch: Sequence[int], on_step: OnStep
+        self, pipe: Any, request: Request, prompt: Mapping[str, Any], batch: Sequence[int], on_step: OnStep
     ) -> NDArray[np.uint8]:
         """The pictures of one batch: uint8 (n, height, width, 3)."""
-        pipe = self._pipe
         try:
             pictures = pipe(
                 **prompt,
@@ -129,21 +119,13 @@ class SdxlEngine(Engine):
         finally:
             pipe.maybe_free_model_hooks()
             # In float16 the pipeline decodes in float32, and an error on the way would leave it so.
-            pipe.vae.to(self._dtype)
+            pipe.vae.to(self._residency.dtype)
 
-    def _metadata(self, request: Request) -> dict[str, Any]:
+    def _metadata(self, request: Request, scheduler: Any) -> dict[str, Any]:
         """What is the same for all pictures of a job."""
-        metadata: dict[str, Any] = {
-            "model": self._name,
+        return {
+            "model": checkpoint.model_name(request.model or self.model),
             "guidance_scale": request.guidance_scale,
-            "scheduler": scheduler_name(self._pipe.scheduler),
-            "dtype": str(self._dtype).removeprefix("torch."),
+            "scheduler": scheduler_name(scheduler),
+            "dtype": str(self._residency.dtype).removeprefix("torch."),
         }
-        for field in ("prompt", "negative_prompt"):
-            if self._is_cut(getattr(request, field)):
-                metadata[f"{field}_truncated"] = True
-        return metadata
-
-    def _is_cut(self, text: str) -> bool:
-        tokenizers = (self._pipe.tokenizer, self._pipe.tokenizer_2)
-        return any(len(tokenizer(text).input_ids) > tokenizer.model_max_length for tokenizer in tokenizers)

@@ -7,16 +7,19 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consumer.engines.base import Engine, OnStep, Output
+from consumer.engines.base import Engine, OnStep, Options, Output
 from consumer.engines.caption import Caption
 from consumer.engines.scenery import Scene
 from consumer.errors import UsageError
 from consumer.job import Medium
 from consumer.request import Request
+
+if TYPE_CHECKING:
+    from consumer.engines.residency import Residency
 
 SECONDS = "CONSUMER_SKETCH_SECONDS"
 # While it waits, it asks this often whether to go on.
@@ -26,11 +29,11 @@ SLICE_SECONDS = 0.05
 class SketchEngine(Engine):
     """Draws with numpy and Pillow. CONSUMER_SKETCH_SECONDS makes every asset take at least so long."""
 
-    def __init__(self, model: str, device: str) -> None:
-        super().__init__(model, device)
+    def __init__(self, model: str, options: Options, residency: "Residency | None" = None) -> None:
+        super().__init__(model, options, residency)
         self.seconds = _seconds(os.environ.get(SECONDS) or "0")
 
-    def load(self) -> None:
+    def load(self, model: str) -> None:
         """There is nothing to load."""
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:

@@ -9,7 +9,7 @@ import pytest
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError
 from single_file import save_single_file
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny
+from tiny_sdxl import CPU, MARKS, ROUNDING, difference, draw, load_tiny, pipe_of
 
 pytestmark = MARKS
 
@@ -39,16 +39,16 @@ def test_the_tiny_model_has_the_same_weights_every_time_and_leaves_the_common_se
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    another = SdxlEngine("tiny", "cpu")
-    another.load()
+    another = SdxlEngine("tiny", CPU)
+    another.load(another.model)
     assert torch.equal(torch.rand(1), expected)
     assert difference(draw(another)[0], draw(tiny)[0]) <= ROUNDING
 
 
 def test_a_folder_draws_the_same_picture_without_the_network(tiny, tmp_path, connections):
-    tiny._pipe.save_pretrained(tmp_path / "my-model")
-    engine = SdxlEngine(str(tmp_path / "my-model"), "cpu")
-    engine.load()
+    pipe_of(tiny).save_pretrained(tmp_path / "my-model")
+    engine = SdxlEngine(str(tmp_path / "my-model"), CPU)
+    engine.load(engine.model)
     output = draw(engine)[0]
     assert difference(output, draw(tiny)[0]) <= ROUNDING
     assert output.metadata["model"] == "my-model"
@@ -57,12 +57,12 @@ def test_a_folder_draws_the_same_picture_without_the_network(tiny, tmp_path, con
 
 @pytest.mark.parametrize("place", ["my-model", "."])
 def test_a_single_file_with_its_configuration_draws_the_same_picture(tiny, tmp_path, connections, place):
-    tiny._pipe.save_pretrained(tmp_path / place)
+    pipe_of(tiny).save_pretrained(tmp_path / place)
     for weights in (tmp_path / place).glob("*/*.safetensors"):
         weights.unlink()
-    save_single_file(tiny._pipe, tmp_path / "my-model.safetensors")
-    engine = SdxlEngine(str(tmp_path / "my-model.safetensors"), "cpu")
-    engine.load()
+    save_single_file(pipe_of(tiny), tmp_path / "my-model.safetensors")
+    engine = SdxlEngine(str(tmp_path / "my-model.safetensors"), CPU)
+    engine.load(engine.model)
     output = draw(engine)[0]
     assert difference(output, draw(tiny)[0]) <= ROUNDING
     assert output.metadata["model"] == "my-model.safetensors"
@@ -70,9 +70,9 @@ def test_a_single_file_with_its_configuration_draws_the_same_picture(tiny, tmp_p
 
 
 def test_loading_again_changes_nothing(tiny):
-    pipe = tiny._pipe
-    tiny.load()
-    assert tiny._pipe is pipe
+    pipe = pipe_of(tiny)
+    tiny.load(tiny.model)
+    assert pipe_of(tiny) is pipe
 
 
 def broken(folder, kind: str) -> str:
@@ -105,10 +105,10 @@ def broken(folder, kind: str) -> str:
     ],
 )
 def test_an_impossible_model_is_named_in_one_sentence_with_the_setting(tmp_path, connections, kind):
-    engine = SdxlEngine(broken(tmp_path, kind), "cpu")
+    engine = SdxlEngine(broken(tmp_path, kind), CPU)
     for _ in range(2):
         with pytest.raises(EngineUnusableError) as caught:
-            engine.load()
+            engine.load(engine.model)
     sentence = str(caught.value)
     assert "wrong" in sentence
     assert sentence.endswith("See CONSUMER_MODEL_SDXL.")
@@ -118,14 +118,14 @@ def test_an_impossible_model_is_named_in_one_sentence_with_the_setting(tmp_path,
 
 
 def test_a_folder_without_weights_is_refused(tiny, tmp_path):
-    tiny._pipe.save_pretrained(tmp_path)
+    pipe_of(tiny).save_pretrained(tmp_path)
     (tmp_path / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(EngineUnusableError, match=r"^The model .* could not be loaded: .*\.safetensors weights"):
-        SdxlEngine(str(tmp_path), "cpu").load()
+        SdxlEngine(str(tmp_path), CPU).load(str(tmp_path))
 
 
 def test_no_model_means_sdxl_base():
-    assert SdxlEngine("", "cpu").model == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert SdxlEngine("", CPU).model == "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "banana"])
@@ -137,7 +137,7 @@ def test_a_device_that_is_not_there_is_named_in_one_sentence(device):
 def test_without_the_libraries_the_engine_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(EngineUnusableError, match=r"^This engine cannot import diffusers: install the extra `gpu`\.$"):
-        SdxlEngine("tiny", "cpu").load()
+        SdxlEngine("tiny", CPU).load("tiny")
 
 
 def test_an_engine_that_is_only_asked_imports_no_torch():

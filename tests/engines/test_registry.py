@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from consumer import engines
+from consumer.engines.base import Options
 from consumer.engines.sketch import SketchEngine
 from consumer.errors import EngineUnusableError, UsageError
 
+CPU = Options(device="cpu")
 ENGINE = """
 from consumer.engines.base import Engine
 
 
 class Other(Engine):
-    def load(self): ...
+    def load(self, model): ...
     def generate(self, request, indexes, on_step): yield from ()
 """
 
@@ -34,37 +36,37 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 
 def test_the_built_in_engines_are_known_by_name():
-    assert engines.names()[:2] == ("sketch", "sdxl")
+    assert engines.names()[:3] == ("sketch", "sdxl", "wan")
 
 
 def test_an_engine_is_made_with_its_model_and_device():
-    engine = engines.create("sketch", "a model", "cpu")
+    engine = engines.create("sketch", "a model", CPU)
     assert isinstance(engine, SketchEngine)
     assert (engine.model, engine.device) == ("a model", "cpu")
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match=r"'skech'; there are: sketch, sdxl"):
-        engines.create("skech", "", "cpu")
+        engines.create("skech", "", CPU)
 
 
 @pytest.mark.parametrize("plugin", [(ENGINE, "other = other_engines:Other")], indirect=True)
 def test_another_package_can_add_an_engine(plugin):
     assert "other" in engines.names()
     assert "other" in engines.available()
-    assert type(engines.create("other", "", "cpu")).__name__ == "Other"
+    assert type(engines.create("other", "", CPU)).__name__ == "Other"
 
 
 @pytest.mark.parametrize("plugin", [(ENGINE, "sketch = other_engines:Other")], indirect=True)
 def test_another_package_cannot_take_over_a_built_in_name(plugin):
     assert engines.names().count("sketch") == 1
-    assert isinstance(engines.create("sketch", "", "cpu"), SketchEngine)
+    assert isinstance(engines.create("sketch", "", CPU), SketchEngine)
 
 
 @pytest.mark.parametrize("plugin", [("import no_such_module", "other = other_engines:Other")], indirect=True)
 def test_an_engine_that_cannot_be_imported_is_named_with_the_missing_module_and_passed_over(plugin):
     with pytest.raises(EngineUnusableError, match="other needs the module no_such_module"):
-        engines.create("other", "", "cpu")
+        engines.create("other", "", CPU)
     assert "other" in engines.names()
     assert "other" not in engines.available()
     assert "sketch" in engines.available()
@@ -78,13 +80,13 @@ def test_an_engine_whose_modules_are_not_installed_says_what_to_install(plugin):
     assert engines.missing("other") == ("no_such_module",)
     assert "other" not in engines.available()
     with pytest.raises(EngineUnusableError, match=r"needs no_such_module.*pip install 'consumer\[gpu\]'"):
-        engines.create("other", "", "cpu")
+        engines.create("other", "", CPU)
 
 
 @pytest.mark.parametrize("plugin", [("class Other: ...", "other = other_engines:Other")], indirect=True)
 def test_a_class_that_is_no_engine_is_refused(plugin):
     with pytest.raises(UsageError, match="no subclass of"):
-        engines.create("other", "", "cpu")
+        engines.create("other", "", CPU)
 
 
 @pytest.mark.parametrize(

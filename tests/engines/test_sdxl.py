@@ -8,7 +8,7 @@ import pytest
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import RejectedError
 from consumer.job import Medium
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
+from tiny_sdxl import CPU, MARKS, ROUNDING, difference, draw, load_tiny, make_request, pipe_of
 
 pytestmark = MARKS
 
@@ -23,7 +23,7 @@ def test_the_picture_is_what_the_plain_pipeline_draws(engine, negative):
     import torch
 
     output = draw(engine, [1], negative_prompt=negative or "")[1]
-    plain = engine._pipe(
+    plain = pipe_of(engine)(
         "a cat on a mat",
         negative_prompt=negative,
         width=64,
@@ -125,7 +125,7 @@ def test_every_scheduler_runs_the_steps_that_were_asked_for(engine, name, steps)
         height=8,
         scheduler=name,
         steps=steps,
-        on_step=lambda _, done, total: seen.append((done, total)),
+        on_step=lambda _, done, total, *__: seen.append((done, total)),
     )[0]
     assert (output.metadata["scheduler"], output.metadata["steps"]) == (name, steps)
     assert seen == [(done, steps) for done in [0, 0, *range(1, steps + 1), steps]]
@@ -173,7 +173,7 @@ def test_a_text_that_is_too_long_is_said_to_be_cut_and_never_logged(engine, fiel
     ids=str,
 )
 def test_what_cannot_be_drawn_is_refused_in_one_sentence_before_anything_loads(change, sentence):
-    engine = SdxlEngine("nobody/there-is-no-such-model", "cpu")
+    engine = SdxlEngine("nobody/there-is-no-such-model", CPU)
     with pytest.raises(RejectedError) as caught:
         engine.check(make_request(**change))
     assert str(caught.value) == sentence

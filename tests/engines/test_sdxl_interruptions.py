@@ -6,7 +6,7 @@ import pytest
 
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
+from tiny_sdxl import CPU, MARKS, ROUNDING, difference, draw, load_tiny, make_request, pipe_of
 
 pytestmark = MARKS
 
@@ -19,7 +19,7 @@ def engine():
 def test_progress_covers_every_picture_and_ends_at_the_total(engine):
     seen = {0: [], 1: [], 2: []}
 
-    def on_step(indexes, done, total):
+    def on_step(indexes, done, total, *_):
         for index in indexes:
             seen[index].append((done, total))
 
@@ -32,7 +32,7 @@ def test_a_cancelled_job_leaves_no_trace_in_the_next(engine, call):
     before = draw(engine, [0, 1])
     calls = []
 
-    def cancel(indexes, done, total):
+    def cancel(indexes, done, total, *_):
         calls.append(done)
         if len(calls) == call + 1:
             raise JobCancelledError("The job was cancelled.")
@@ -46,9 +46,9 @@ def test_a_cancelled_job_leaves_no_trace_in_the_next(engine, call):
 
 def test_a_cancelled_job_resets_the_hooks_of_the_pipeline(engine, monkeypatch):
     resets = []
-    monkeypatch.setattr(engine._pipe, "maybe_free_model_hooks", lambda: resets.append(True))
+    monkeypatch.setattr(pipe_of(engine), "maybe_free_model_hooks", lambda: resets.append(True))
 
-    def cancel(indexes, done, total):
+    def cancel(indexes, done, total, *_):
         if done == 1:
             resets.clear()
             raise JobCancelledError("The job was cancelled.")
@@ -65,14 +65,14 @@ def test_a_float16_model_is_whole_again_after_a_decode_that_failed(monkeypatch):
     from consumer.engines import diffusion
 
     monkeypatch.setattr(diffusion, "choose_dtype", lambda device: torch.float16)
-    engine = SdxlEngine("tiny", "cpu")
+    engine = SdxlEngine("tiny", CPU)
     before = draw(engine)[0]
 
     def fail(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._pipe.vae, "decode", fail)
+        patch.setattr(pipe_of(engine).vae, "decode", fail)
         with pytest.raises(OutOfMemoryError):
             draw(engine)
     assert before.metadata["dtype"] == "float16"
@@ -81,7 +81,7 @@ def test_a_float16_model_is_whole_again_after_a_decode_that_failed(monkeypatch):
 
 def test_pictures_are_handed_out_as_soon_as_their_batch_is_done(engine):
     seen = []
-    outputs = engine.generate(make_request(), [0, 1, 2], lambda indexes, done, total: seen.append(list(indexes)))
+    outputs = engine.generate(make_request(), [0, 1, 2], lambda indexes, done, total, *_: seen.append(list(indexes)))
     assert next(outputs).index == 0
     assert [2] not in seen
     outputs.close()
@@ -90,7 +90,7 @@ def test_pictures_are_handed_out_as_soon_as_their_batch_is_done(engine):
 
 def failing_unet(engine, monkeypatch, error: type[RuntimeError], text: str, *, pictures: int) -> list[int]:
     """Let the denoiser raise for more than `pictures` at once; the sizes of the batches it saw."""
-    forward, sizes, lost = engine._pipe.unet.forward, [], []
+    forward, sizes, lost = pipe_of(engine).unet.forward, [], []
 
     def fail(sample, *args, **kwargs):
         assert all(tensor() is None for tensor in lost), "a failed batch is still in memory"
@@ -100,7 +100,7 @@ def failing_unet(engine, monkeypatch, error: type[RuntimeError], text: str, *, p
             raise error(text)
         return forward(sample, *args, **kwargs)
 
-    monkeypatch.setattr(engine._pipe.unet, "forward", fail)
+    monkeypatch.setattr(pipe_of(engine).unet, "forward", fail)
     return sizes
 
 

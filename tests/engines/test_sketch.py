@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from consumer.engines.base import Output
+from consumer.engines.base import Options, Output
 from consumer.engines.caption import Caption, drawable, wrap
 from consumer.engines.sketch import SketchEngine
 from consumer.errors import DrainingError, JobCancelledError, UsageError
@@ -26,8 +26,8 @@ def ask(**fields: Any) -> Request:
 
 def draw(request: Request, indexes: tuple[int, ...] = (0,), heard: Steps | None = None) -> list[Output]:
     heard = [] if heard is None else heard
-    engine = SketchEngine("", "cpu")
-    engine.load()
+    engine = SketchEngine("", Options())
+    engine.load("")
     return list(engine.generate(request, indexes, lambda *step: heard.append((tuple(step[0]), *step[1:]))))
 
 
@@ -113,7 +113,7 @@ def test_it_stops_at_the_step_that_says_so_and_works_again_afterwards(error, cal
         if len(heard) == calls:
             raise error
 
-    engine = SketchEngine("", "cpu")
+    engine = SketchEngine("", Options())
     made: list[Output] = []
     with pytest.raises(error):
         made.extend(engine.generate(ask(steps=4), (0, 1), stop))
@@ -157,14 +157,14 @@ def test_a_cancel_does_not_wait_for_the_seconds_that_were_set(monkeypatch):
             raise JobCancelledError
 
     with pytest.raises(JobCancelledError):
-        next(SketchEngine("", "cpu").generate(ask(steps=1), (0,), cancel))
+        next(SketchEngine("", Options()).generate(ask(steps=1), (0,), cancel))
 
 
 @pytest.mark.parametrize("value", ["-1", "soon", "nan", "inf", "1,5"])
 def test_seconds_that_are_no_number_are_refused_by_name(monkeypatch, value):
     monkeypatch.setenv("CONSUMER_SKETCH_SECONDS", value)
     with pytest.raises(UsageError, match="CONSUMER_SKETCH_SECONDS must be a number of seconds"):
-        SketchEngine("", "cpu")
+        SketchEngine("", Options())
 
 
 STRANGE = {

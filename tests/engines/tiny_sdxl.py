@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from consumer.engines.base import Options
 from consumer.engines.sdxl import SdxlEngine
 from consumer.job import Medium
 from consumer.request import Request
@@ -17,14 +18,23 @@ MARKS = [
 ROUNDING = 1
 
 
+CPU = Options(device="cpu")
+
+
 def load_tiny() -> SdxlEngine:
     """A loaded engine, on one thread: more of them only get into each other's way on a busy machine."""
     import torch
 
     torch.set_num_threads(1)
-    engine = SdxlEngine("tiny", "cpu")
-    engine.load()
+    engine = SdxlEngine("tiny", CPU)
+    engine.load("tiny")
     return engine
+
+
+def pipe_of(engine: SdxlEngine):
+    """The diffusers pipeline inside."""
+    with engine._residency.use("sdxl:tiny", lambda: None) as pipe:
+        return pipe
 
 
 def make_request(**changes) -> Request:
@@ -42,7 +52,7 @@ def make_request(**changes) -> Request:
     return Request(**{**plain, **changes})
 
 
-def draw(engine, indexes=(0,), on_step=lambda indexes, done, total: None, **changes):
+def draw(engine, indexes=(0,), on_step=lambda *_: None, **changes):
     """The outputs by index."""
     outputs = list(engine.generate(make_request(**changes), indexes, on_step))
     assert [output.index for output in outputs] == list(indexes)

@@ -64,7 +64,7 @@ class SlowPixels(np.ndarray[Any, Any]):
 class PuppetEngine(Engine):
     """What the tests need of an engine."""
 
-    def load(self) -> None:
+    def load(self, model: str) -> None:
         stop_at("load")
         if error := os.environ.get("PUPPET_LOAD_RAISES"):
             fail_as(error)
