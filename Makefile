@@ -21,7 +21,7 @@ CODE := consumer migrations tests bench
 # Two targets that install at once would be in each other's way.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-containers lint format schema clean
+.PHONY: help demo test test-containers lint format docs schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ lint: $(VENV)/.dev ## check format, style, types, layers and the SQL of the migr
 format: $(VENV)/.dev ## write the Python files as `make lint` wants them
 	@$(BIN)/ruff check -q --fix-only $(CODE)
 	@$(BIN)/ruff format -q $(CODE)
+
+docs: $(VENV)/.dev ## write the tables of docs/engines.md
+	@PYTHONPATH=tests $(BIN)/python tests/engine_tables.py --write
 
 schema: $(VENV)/.dev ## write sql/schema.sql, the picture of the migrated database
 	@$(BIN)/python tests/schema_picture.py --write
