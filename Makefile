@@ -1,7 +1,7 @@
 # `make` lists what there is. Everything is installed into .venv, once, and again only when pyproject.toml or
 # constraints.txt have changed.
 #
-#   make demo ENGINE=sdxl     through the real SDXL pipeline (installs torch)
+#   make demo ENGINE=sdxl     through the real SDXL pipeline, or WAN's (ENGINE=wan); installs torch
 #   make test PYTEST='-k queue'
 #   make PYTHON=python3.12    another Python, 3.11 or newer, for a new .venv
 #   make test TORCH_INDEX=URL another index for torch, such as PyTorch's own with builds for the CPU alone
@@ -26,7 +26,7 @@ CODE := consumer migrations tests bench
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/$(if $(filter sdxl,$(ENGINE)),.gpu,.core) ## see it work: a private Postgres, a worker, pictures (ENGINE=sketch or sdxl)
+demo: $(VENV)/$(if $(filter sketch,$(ENGINE)),.core,.gpu) ## see it work: a private Postgres, a worker, pictures (ENGINE=sketch, sdxl, wan)
 	@$(BIN)/consumer demo --engine $(ENGINE)
 
 test: $(VENV)/.dev ## run the tests (PYTEST='-k queue' for some of them)

@@ -24,7 +24,7 @@ MEANING = {
     "num_images": "How many pictures, up to the job type's most.",
     "seed": "Picture i is drawn with seed + i. Where it is absent, the claim draws one and stores it.",
     "steps": "Denoising steps. A reference takes away some of them; metadata says how many ran.",
-    "guidance_scale": "How closely the prompt is followed; 1 or less leaves the negative prompt out and halves the time.",
+    "guidance_scale": "How closely to follow the prompt; 1 or less leaves the negative prompt out, in half the time.",
     "width": "Pixels; sent together with `height`.",
     "height": "Pixels; sent together with `width`.",
     "resolution": "Width and height in one.",

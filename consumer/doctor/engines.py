@@ -13,7 +13,7 @@ from consumer import child, engines, job_types
 from consumer.doctor.finding import Findings, WrongError, note, ok, skip, wrong
 from consumer.doctor.generation import MODELS
 from consumer.doctor.subject import Subject
-from consumer.engines.checkpoint import HUB_ID
+from consumer.engines.checkpoint import HUB_ID, TINY
 from consumer.errors import EngineUnusableError
 
 INSTALL = "pip install 'consumer[gpu]'"
@@ -68,8 +68,9 @@ def served(subject: Subject) -> Findings:
 def models(subject: Subject) -> Findings:
     """Models that are files are there; for those that are downloaded there is room."""
     downloads = False
-    for name, model in subject.settings.models.items():
-        if model == "tiny" or name not in wanted(subject):
+    settings = subject.settings
+    for name, model in {**settings.models, **settings.further_models}.items():
+        if model.startswith(TINY) or not needed(name, subject):
             continue
         path = Path(model).expanduser()
         if path.exists() and model:
@@ -89,6 +90,25 @@ def models(subject: Subject) -> Findings:
         yield note(f"The disk for downloaded models has {free // 1024**3} GiB left.", "Make room, or set HF_HOME.")
     else:
         yield ok(f"The disk for downloaded models has {free // 1024**3} GiB left.")
+
+
+def needed(name: str, subject: Subject) -> bool:
+    """Whether a worker here would use the model that CONSUMER_MODEL_{name} names."""
+    if name.startswith("enhance"):
+        known = job_types.load(subject.settings.job_types).values()
+        return any(each.defaults.get("enhance") and each.engine in wanted(subject) for each in known)
+    return name.removesuffix("_i2v") in wanted(subject)
+
+
+def loras(subject: Subject) -> Findings:
+    """The folder of LoRAs is there."""
+    folder = subject.settings.lora_dir
+    if folder is None:
+        yield skip("CONSUMER_LORA_DIR is not set: requests can name no LoRA.")
+    elif not folder.is_dir():
+        yield wrong("CONSUMER_LORA_DIR is no folder.", "Set it to the folder that holds NAME.safetensors.")
+    else:
+        yield ok(f"CONSUMER_LORA_DIR has {len(list(folder.glob('*.safetensors')))} LoRAs.")
 
 
 def device(subject: Subject) -> Findings:
@@ -155,4 +175,4 @@ def generated(name: str, device: str) -> dict[str, Any]:
     )
 
 
-CHECKS = (importable, served, models, device, generation)
+CHECKS = (importable, served, models, loras, device, generation)

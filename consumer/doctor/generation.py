@@ -16,7 +16,7 @@ from consumer.errors import ConsumerError
 from consumer.job import Medium
 from consumer.request import Request
 
-MODELS = {"sketch": "", "sdxl": "tiny"}
+MODELS = {"sketch": "", "sdxl": "tiny", "wan": "tiny"}
 """The engines that can be tried without a model, and the model that they take then."""
 
 SIZE = 64

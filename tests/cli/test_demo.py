@@ -26,6 +26,15 @@ def test_it_shows_the_real_sdxl_pipeline_too(demo: Start, adopted: Living) -> No
     check_files(shown, [(256, 256)] * 3 + [(320, 192)] * 2)
 
 
+@pytest.mark.models
+def test_it_shows_the_real_wan_pipeline_too(demo: Start, adopted: Living) -> None:
+    shown = demo("--engine", "wan", "--jobs", "3")
+    assert shown.end(110) == (0, "")
+    assert adopted() == []
+    check_files(shown, [(256, 256), (320, 192), (192, 256)])
+    assert re.search(r"2 pictures and 1 video of 3 jobs", "\n".join(shown.lines))
+
+
 def test_two_run_side_by_side(demo: Start) -> None:
     both = [demo("--jobs", "1", directory=name, CONSUMER_SKETCH_SECONDS="0.1") for name in ("one", "two")]
     for each in both:

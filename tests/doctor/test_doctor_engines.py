@@ -75,6 +75,26 @@ def test_a_model_that_is_not_there(bare: Path) -> None:
     assert found == ("ok", "The model of sdxl is on this machine.", None)
 
 
+def test_further_models_that_are_not_there(bare: Path) -> None:
+    lost = {"model_wan": "tiny", "model_wan_i2v": "./lost", "model_enhance": "./gone", "model_enhance_base": "tiny"}
+    found = lines("models", engines=("wan",), **lost)
+    assert [message for status, message, _ in found if status == "wrong"] == [
+        "The model of enhance is not there.",
+        "The model of wan_i2v is not there.",
+    ]
+    assert found[1][2] == "Set CONSUMER_MODEL_WAN_I2V to a file, a folder or a hub id."
+    assert [status for status, _, _ in lines("models", engines=("sketch",), **lost)] == ["ok"]
+
+
+def test_the_folder_of_loras(bare: Path) -> None:
+    [(status, _, _)] = lines("loras")
+    assert status == "skip"
+    [found] = lines("loras", lora_dir=bare / "lost")
+    assert found == ("wrong", "CONSUMER_LORA_DIR is no folder.", "Set it to the folder that holds NAME.safetensors.")
+    (bare / "ink.safetensors").touch()
+    assert lines("loras", lora_dir=bare) == [("ok", "CONSUMER_LORA_DIR has 1 LoRAs.", None)]
+
+
 def test_no_room_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "ROOM", sys.maxsize)
     [(status, message, remedy)] = lines("models", engines=("sdxl",))
@@ -86,16 +106,16 @@ def test_no_room_for_models(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_tiny_generation() -> None:
     found = lines("generation", engines=("sketch",))
-    assert [line[0] for line in found] == ["ok", "skip"]
+    assert [line[0] for line in found] == ["ok", "skip", "skip"]
     assert found[0][1].startswith("sketch made a tiny picture in ")
     assert [line[0] for line in lines("device", engines=("sketch",))] == ["skip"]
-    assert [line[0] for line in lines("generation", quick=True)] == ["skip", "skip"]
+    assert [line[0] for line in lines("generation", quick=True)] == ["skip", "skip", "skip"]
 
 
 @pytest.mark.models
 def test_a_tiny_generation_of_diffusers() -> None:
     subject = Subject(load_settings(engines=("sdxl",), device="cpu"))
-    assert [str(found.status) for found in findings(subject, "engines.generation")] == ["skip", "ok"]
+    assert [str(found.status) for found in findings(subject, "engines.generation")] == ["skip", "ok", "skip"]
     [device] = findings(subject, "engines.device")
     assert (str(device.status), device.message) == (
         "note",

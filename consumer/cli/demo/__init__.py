@@ -12,9 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `consumer demo`."""
     parser.add_argument(
         "--engine",
-        choices=("sketch", "sdxl"),
+        choices=("sketch", "sdxl", "wan"),
         default="sketch",
-        help="sketch needs no model; sdxl is the real pipeline, with random weights unless CONSUMER_MODEL_SDXL is set",
+        help="sketch needs no model; sdxl and wan are the real pipelines, with random weights unless "
+        "CONSUMER_MODEL_SDXL or CONSUMER_MODEL_WAN is set",
     )
     parser.add_argument("--directory", type=Path, default=Path("demo"), help="where the pictures go (default: demo)")
     parser.add_argument("--jobs", type=int, default=3, metavar="N", help="how many jobs, 1 to 100 (default: 3)")

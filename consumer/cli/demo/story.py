@@ -29,12 +29,12 @@ from consumer.statements import HEAD, query
 PATIENCE = 120.0
 """Seconds without any change after which the demo gives up; a real model may have to be downloaded first."""
 
-KEPT = ("CONSUMER_SKETCH_SECONDS", "CONSUMER_MODEL_SDXL", "CONSUMER_DEVICE")
+KEPT = ("CONSUMER_SKETCH_SECONDS", "CONSUMER_MODEL_SDXL", "CONSUMER_MODEL_WAN", "CONSUMER_DEVICE")
 """Settings that the demo takes from its environment; all others it makes itself."""
 
 RANDOM = (
     "The pipeline is the real one, its weights are random, and so the pictures show nothing: "
-    "set CONSUMER_MODEL_SDXL to a model for real ones."
+    "set {} to a model for real ones."
 )
 
 Submitted = list[tuple[Client, UUID]]
@@ -57,13 +57,14 @@ def demo(args: argparse.Namespace, interruption: Interruption) -> int:
         command = [sys.executable, "-m", "consumer", "run", "--engines", args.engine]
         worker = stack.enter_context(child.running(command, environment, folder.path, folder.log))
         say(out, f"a worker with the engine {args.engine}, in a process of its own", started)
-        random_weights = args.engine == "sdxl" and environment["CONSUMER_MODEL_SDXL"] == "tiny"
+        setting = f"CONSUMER_MODEL_{args.engine.upper()}"
+        random_weights = environment.get(setting) == "tiny"
         wanted = wishes(args.jobs, args.engine, small=random_weights)
         submitted = submit(sign_up(stack, server), wanted)
         say(out, f"rows inserted into `jobs` as a browser would, with a user's claims: {len(wanted)}\n", started)
         patience = PATIENCE if random_weights or args.engine == "sketch" else math.inf
         jobs = watch(out, submitted, worker, folder, interruption, patience)
-        return report(out, jobs, folder, f"the engine {args.engine}", RANDOM if random_weights else "", started)
+        return report(out, jobs, folder, f"the engine {args.engine}", RANDOM.format(setting) if random_weights else "", started)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -87,7 +88,7 @@ def worker_environment(dsn: str, folder: Folder, engine: str) -> Mapping[str, st
     foreign = ("CONSUMER_", "SUPABASE_", "DATABASE_URL", "PG")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     kept = {name: os.environ[name] for name in KEPT if os.environ.get(name)}
-    usual = {"CONSUMER_SKETCH_SECONDS": "0.5", "CONSUMER_MODEL_SDXL": "tiny"}
+    usual = {"CONSUMER_SKETCH_SECONDS": "0.5", "CONSUMER_MODEL_SDXL": "tiny", "CONSUMER_MODEL_WAN": "tiny"}
     own = {
         "DATABASE_URL": dsn,
         "CONSUMER_STORAGE": "local",

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
+from consumer import job_types
+from consumer.job import JobType, Medium
+
 USERS = ("ada@example.com", "grace@example.com", "alan@example.com")
 
 WIDE = {"aspect_ratio": "16:9"}
@@ -32,19 +35,29 @@ WISHES = (
 )
 
 
+INSTEAD = {"sdxl": {"image": "sdxl_image_fast"}, "wan": {"image": "image_fast", "video": "video_fast"}}
+"""The job types in which an engine makes what another one was meant to make."""
+
+
 def wishes(count: int, engine: str, *, small: bool) -> list[Wish]:
     """The first `count` wishes, in job types that `engine` makes; `small` and quick for a model of random weights."""
     chosen = islice(cycle(WISHES), count)
     if engine == "sketch":
         return list(chosen)
-    return [_for_sdxl(wish, small=small) for wish in chosen]
+    return [_for_engine(wish, job_types.load(), engine, small=small) for wish in chosen]
 
 
-def _for_sdxl(wish: Wish, *, small: bool) -> Wish:
-    job_type = wish.job_type if wish.job_type.startswith("sdxl") else "sdxl_image_fast"
-    metadata = {"num_images": 1, "aspect_ratio": "1:1" if wish.job_type == job_type else "3:4", **wish.metadata}
-    metadata.pop("num_frames", None)
+def _for_engine(wish: Wish, known: Mapping[str, JobType], engine: str, *, small: bool) -> Wish:
+    instead = INSTEAD[engine]
+    wanted = known[wish.job_type]
+    job_type = wanted if wanted.engine == engine else known[instead.get(wanted.medium, instead["image"])]
+    metadata = {"num_images": 1, "aspect_ratio": "1:1" if wanted.engine == "sdxl" else "3:4", **wish.metadata}
+    metadata["num_images"] = min(metadata["num_images"], job_type.max_count)
+    if job_type.medium is not Medium.video:
+        metadata.pop("num_frames", None)
     if small:
         width, height = SMALL[str(metadata.pop("aspect_ratio"))]
         metadata |= {"width": width, "height": height, "steps": 12}
-    return Wish(job_type, wish.prompt, metadata)
+        if job_type.medium is Medium.video:
+            metadata |= {"num_frames": 17}
+    return Wish(job_type.name, wish.prompt, metadata)
