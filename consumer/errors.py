@@ -4,6 +4,7 @@ Every error of ours carries a sentence that may be shown to the user who sent th
 the limit, and holds no prompt, key, path or URL.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,6 +44,11 @@ class OutOfMemoryError(ConsumerError):
 class EngineHungError(ConsumerError):
     """A phase of the work lasted too long: another attempt, in another process."""
 
+    def __init__(self, phase: str, seconds: float) -> None:
+        super().__init__(f"The work hung in the phase {phase}: nothing happened for {seconds:g} seconds.")
+        self.phase = phase
+        self.seconds = seconds
+
 
 class StorageUnavailableError(ConsumerError):
     """The storage did not answer, or not yet; trying again can help, and not before `retry_after` seconds."""
@@ -58,6 +64,10 @@ class StorageAwayError(ConsumerError):
 
 class StorageRefusedError(ConsumerError):
     """The storage will not take the bytes, now or later: a bucket, a policy, a size, a type."""
+
+
+class ReferenceUnavailableError(ConsumerError):
+    """A picture that the request refers to could not be had this time; another attempt may get it."""
 
 
 class IncompleteError(ConsumerError):
@@ -93,11 +103,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict, the sentence that the user may read, and whether this process is still fit for work."""
+    """A verdict, the sentence that the user may read, whether this process is unfit for further work, and whether
+    this is a failure that its engines or its device may be to blame for."""
 
     verdict: Verdict
     message: str
     unusable: bool = False
+    suspicious: bool = False
 
 
 # From the most particular class to the least; the first that matches decides.
@@ -118,13 +130,28 @@ UNUSABLE = (EngineUnusableError, EngineHungError, StorageUnusableError)
 """After these the process is unfit for any further job."""
 
 
-def decide(error: BaseException, *, attempts: int, max_attempts: int) -> Decision:
-    """What follows from `error` in attempt number `attempts` (from 1) of at most `max_attempts`."""
+BLAMELESS = (RejectedError, ReferenceUnavailableError, StorageRefusedError, StorageUnavailableError)
+"""Failures that say nothing about the engines and the device of this process."""
+
+
+def decide(
+    error: BaseException, *, attempts: int, max_attempts: int, failures: int = 0, max_failures: float = math.inf
+) -> Decision:
+    """What follows from `error` in attempt number `attempts` (from 1) of at most `max_attempts`, in a process that has
+    seen `failures` suspicious ones in a row before it, and is unfit with the `max_failures`th."""
     error = unwrap(error)
     verdict = next(verdict for kind, verdict in POLICY if isinstance(error, kind))
     if verdict is Verdict.retry and attempts >= max_attempts:
         verdict = Verdict.fail
-    return Decision(verdict, public_message(error), unusable=isinstance(error, UNUSABLE))
+    message, unusable = public_message(error), isinstance(error, UNUSABLE)
+    suspicious = verdict in (Verdict.retry, Verdict.fail) and not unusable and not isinstance(error, BLAMELESS)
+    if suspicious and failures + 1 >= max_failures:
+        unusable = True
+        # The first of a row costs its attempt in any case: a job that always fails would be given back for ever.
+        if failures:
+            verdict = Verdict.release
+            message = f"{failures + 1} jobs in a row failed here; another process may do better."
+    return Decision(verdict, message, unusable, suspicious)
 
 
 def unwrap(error: BaseException) -> BaseException:

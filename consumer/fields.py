@@ -79,7 +79,10 @@ def _lora(sent: Any) -> tuple[str, float] | None:
     name, strength = sent.get("name"), sent.get("strength", 1.0)
     if not isinstance(name, str) or not LORA_NAME.fullmatch(name) or isinstance(strength, bool):
         return None
-    return (name, float(strength)) if isinstance(strength, int | float) else None
+    # In this form, for NaN is not within the limit and no number is too large for a float.
+    if not isinstance(strength, int | float) or not abs(strength) <= 2:
+        return None
+    return name, float(strength)
 
 
 class Fields(BaseModel):

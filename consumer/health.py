@@ -21,11 +21,12 @@ from consumer.errors import UsageError
 
 EVERY_SECONDS = 5.0
 
-State = Literal["starting", "ready", "draining"]
+State = Literal["starting", "loading", "ready", "draining"]
 
 
 class Report(BaseModel):
-    """What the file tells. `lease_seconds` is the age at which it no longer counts; `deaf` how often LISTEN was."""
+    """What the file tells. `lease_seconds` is the age at which it no longer counts; `deaf` how often LISTEN was;
+    `loads` how often each model was read from disk, `moves` how often it was brought to the device."""
 
     worker_id: UUID
     pid: int
@@ -36,6 +37,8 @@ class Report(BaseModel):
     jobs_in_hand: int
     found_by: dict[str, int]
     deaf: int
+    loads: dict[str, int] = {}
+    moves: dict[str, int] = {}
     lease_seconds: float
     at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 

@@ -12,13 +12,14 @@ from consumer.database import AWAY
 from consumer.job import Job
 from consumer.lease import Lease, Leases
 from consumer.queue import Queue
+from consumer.turns import Turns
 
 SECOND_LOOK = 0.1
 """Seconds after which an idle worker looks once more: an INSERT that was committing while it went idle."""
 
 
 class Intake:
-    """Claims jobs of these engines and job types, one at a time.
+    """Claims jobs of these job types, and of the engines whose turn it is, one at a time.
 
     `pace()` tells how many seconds lie between two sweeps. `found_by` counts the jobs by what led to them: `line` (they
     stood there when this worker was free), `notify`, `sweep`, `reconnect` (of the listener).
@@ -31,7 +32,7 @@ class Intake:
         self,
         queue: Queue,
         leases: Leases,
-        engines: Sequence[str],
+        turns: Turns,
         job_types: Sequence[str],
         pace: Callable[[], float],
         gone_idle: Callable[[float], float],
@@ -39,7 +40,7 @@ class Intake:
     ) -> None:
         self.queue = queue
         self.leases = leases
-        self.engines = tuple(engines)
+        self.turns = turns
         self.job_types = tuple(job_types)
         self.pace = pace
         self.gone_idle = gone_idle
@@ -101,12 +102,19 @@ class Intake:
         """Claim a job; sweep when it is time to, or when there was a hint that led to nothing."""
         if time.monotonic() >= self._sweep_at:
             await self._sweep()
-        job = await self.queue.claim_job(self.engines, self.job_types)
+        job = await self._claim()
         if job is None and self._hinted_by:
             self._hinted_by = None
             if await self._sweep():
-                job = await self.queue.claim_job(self.engines, self.job_types)
+                job = await self._claim()
         return job
+
+    async def _claim(self) -> Job | None:
+        for engines in self.turns.order():
+            if job := await self.queue.claim_job(engines, self.job_types):
+                self.turns.took(job.engine)
+                return job
+        return None
 
     async def _sweep(self) -> int:
         """Put due jobs in line, and know when to look again; returns how many were due."""

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from consumer.watchdog import Watchdog
+
 T = TypeVar("T")
 
 _END = object()
@@ -27,7 +29,8 @@ class Turn:
 class Lane:
     """Runs an engine's synchronous code in one thread, and counts for how long it ran and how long it waited."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.watchdog = watchdog
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self.running = 0
@@ -40,8 +43,9 @@ class Lane:
         return Turn(self)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in the lane's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
+        """Run `work` in the lane's thread. Raises EngineHungError, and leaves the thread alone, when it hangs."""
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._timed, work)
+        return await self.watchdog.watch(running)
 
     def _timed(self, work: Callable[[], T]) -> T:
         started = time.monotonic()

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,9 +17,10 @@ from consumer.assets import Assets
 from consumer.backoff import delay
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine, Phase
-from consumer.engines.enhance import Enhancer
+from consumer.engines.enhance import UNTOUCHED, Enhancer
 from consumer.errors import (
     Decision,
+    EngineHungError,
     IncompleteError,
     LeaseLostError,
     Verdict,
@@ -34,7 +35,37 @@ from consumer.progress import Progress
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.request import Request, parse
-from consumer.watchdog import Watchdog
+
+
+class Failures:
+    """Counts those in a row that this process may be to blame for. With the `most`th it is unfit."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self._in_a_row = 0
+        self._undecided = 0
+
+    @contextmanager
+    def undecided(self) -> Iterator[None]:
+        """A job has left the lane. While it may still be completed, nobody knows how long the row is."""
+        self._undecided += 1
+        try:
+            yield
+        finally:
+            self._undecided -= 1
+
+    def completed(self) -> None:
+        """A job was completed, which ends the row; one that was cancelled, lost or rejected proves nothing."""
+        self._in_a_row = 0
+
+    def decide(self, error: BaseException, job: Job) -> Decision:
+        """What follows from `error`, which is counted."""
+        row = 0 if self._undecided else self._in_a_row
+        decision = decide(
+            error, attempts=job.attempts, max_attempts=job.max_attempts, failures=row, max_failures=self.most
+        )
+        self._in_a_row += decision.suspicious
+        return decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +80,7 @@ class Workshop:
     delivery: Delivery
     references: References
     enhancer: Enhancer | None
-    watchdog: Watchdog
+    failures: Failures
     unfit: Callable[[str], None]
     """Told why, before the row is written, when this process can work on no other job either."""
 
@@ -62,11 +93,15 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
         request = parse(job, shop.job_types[job.job_type])
         await generate(lease, request, shop)
         turn.release()
-        await shop.delivery.finish(lease)
-        await complete(lease, request, shop)
+        with shop.failures.undecided():
+            await shop.delivery.finish(lease)
+            await complete(lease, request, shop)
+        shop.failures.completed()
         decision = Decision(Verdict.completed, "")
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 `decide` is the one place that judges
-        decision = decide(error, attempts=job.attempts, max_attempts=job.max_attempts)
+        if isinstance(error, EngineHungError):
+            events.emit("engine.hung", level=logging.ERROR, job_id=job.id, phase=error.phase, seconds=error.seconds)
+        decision = shop.failures.decide(error, job)
         if decision.unusable:
             # First of all, for the job that is given back must not be claimed here once more.
             shop.unfit(decision.message)
@@ -89,15 +124,13 @@ def tell(decision: Decision, job: Job, started: float, **reason: str) -> None:
 async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
     """Generate what is missing, and hand each output to delivery as soon as it is there."""
     engine = shop.engines[lease.job.engine]
+    shop.lane.watchdog.begin(Phase.load)
     await shop.lane.run(partial(engine.check, request))
     pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
     request = await shop.references.fetch(lease.job, request, engine.references)
-    async with (
-        shop.watchdog.watch() as watch,
-        Progress(lease, shop.assets, pending, request.count, watch) as progress,
-    ):
+    async with Progress(lease, shop.assets, pending, request.count, shop.lane.watchdog) as progress:
         request = await enhance(lease, request, progress, shop)
         progress.on_step(pending, 0, request.steps, Phase.load)
         await shop.lane.run(partial(engine.load, request.model or engine.model))
@@ -108,11 +141,19 @@ async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
 
 async def enhance(lease: Lease, request: Request, progress: Progress, shop: Workshop) -> Request:
     """The request with its prompt rewritten, where that is asked for; stored first, so that a retry keeps it."""
-    if request.enhancement_model is None or shop.enhancer is None:
+    if request.enhancement_model is None:
         return request
-    rewritten = await shop.lane.run(partial(shop.enhancer.rewrite, request, progress.on_step))
-    lease.check()
-    return request.model_copy(update={"prompt": rewritten.prompt})
+    job, done = lease.job, UNTOUCHED
+    if shop.enhancer is not None:
+        done = await shop.lane.run(partial(shop.enhancer.rewrite, request, job.engine, progress.on_step))
+    if not await shop.queue.store_prompt(job, done.prompt, done.metadata):
+        lease.check()
+        raise LeaseLostError("The job is no longer held by this worker.")
+    if done.prompt is None:
+        events.emit("prompt.kept", job_id=job.id, reason=done.metadata["result"])
+        return request
+    events.emit("prompt.enhanced", job_id=job.id, seconds=done.metadata["seconds"], tokens=done.metadata["tokens"])
+    return request.with_text(done.prompt)
 
 
 async def complete(lease: Lease, request: Request, shop: Workshop) -> None:

@@ -10,7 +10,8 @@ from consumer.assets import Assets
 from consumer.database import AWAY
 from consumer.engines.base import Phase
 from consumer.lease import Lease
-from consumer.watchdog import Watch
+from consumer.tasks import end
+from consumer.watchdog import Watchdog
 
 FIRST_AFTER = 0.25
 INTERVAL = 1.0
@@ -21,11 +22,11 @@ DONE = 99
 class Progress:
     """Collects steps from the lane's thread and writes them to the rows while the `async with` lasts."""
 
-    def __init__(self, lease: Lease, assets: Assets, pending: Sequence[int], count: int, watch: Watch) -> None:
+    def __init__(self, lease: Lease, assets: Assets, pending: Sequence[int], count: int, watchdog: Watchdog) -> None:
         self._lease = lease
         self._assets = assets
         self._count = count
-        self._watch = watch
+        self._watchdog = watchdog
         self._percent = dict.fromkeys(pending, 0)
         self._shown: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -33,7 +34,7 @@ class Progress:
     def on_step(self, indexes: Sequence[int], done: int, total: int, phase: Phase = Phase.step) -> None:
         """An engine's report; raises the reason to stop when there is one."""
         self._lease.check()
-        self._watch.begin(phase)
+        self._watchdog.begin(phase)
         for index in indexes:
             self._percent[index] = min(DONE, 100 * done // max(total, 1))
 
@@ -45,9 +46,9 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._task
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
+        if not self._task.cancelled():
+            self._task.result()
 
     async def _report(self) -> None:
         await asyncio.sleep(FIRST_AFTER)

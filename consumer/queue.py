@@ -57,6 +57,11 @@ class Queue:
         )
         return Job(**{**rows[0], "metadata": _decoded(rows[0]["metadata"])}) if rows else None
 
+    async def store_prompt(self, job: Job, prompt: str | None, enhancement: Mapping[str, Any]) -> bool:
+        """Keep the rewritten prompt, None where there is none, and what is told of it; False when the job is no longer
+        ours."""
+        return bool(await self._surely("store_prompt", job, prompt=prompt, enhancement=Jsonb(enhancement)))
+
     # The application may replace or delete a row that the statement has just read; a new one sees what is there.
     @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
     async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:

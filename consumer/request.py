@@ -33,8 +33,8 @@ class Request(BaseModel):
     0 (ignore the reference) to 1 (copy it). URLs are as they were sent, not trusted; `references` has what was
     fetched from them, by the name of their field. `model` is the job type's own ("": the engine's). `sized` says
     whether the request asked for a size; `lora` has pairs of a name and a strength.
-    `compel_weights` are pairs of a word and its weight. `enhancement_model` is None where the prompt stays as
-    it is. `extra` holds the fields that are none of ours.
+    `compel_weights` are pairs of a word and its weight. `looks` are style, shot and angle, which end the prompt.
+    `enhancement_model` is None where the prompt stays as it is. `extra` holds the fields that are none of ours.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -43,6 +43,7 @@ class Request(BaseModel):
     medium: Medium
     model: str = ""
     prompt: str
+    looks: tuple[str, ...] = ()
     negative_prompt: str = ""
     count: int
     seed: int
@@ -69,6 +70,10 @@ class Request(BaseModel):
     enhancement_model: str | None = None
     extra: Mapping[str, Any] = {}
 
+    def with_text(self, text: str) -> "Request":
+        """The same request for another text, which gets its style, shot and angle as the first one did."""
+        return self.model_copy(update={"prompt": ", ".join([text, *self.looks])})
+
 
 def parse(job: Job, job_type: JobType) -> Request:
     """The request of `job`, with the defaults of `job_type` where it is silent.
@@ -85,19 +90,21 @@ def parse(job: Job, job_type: JobType) -> Request:
     if wanted.exact_copy_mode and not wanted.reference_url:
         raise RejectedError("exact_copy_mode needs a reference_image_url.")
     width, height = size(sent, (usual.width or 0, usual.height or 0))
+    text, looks = words(job, wanted)
     request = {
         **wanted.model_dump(include=set(Request.model_fields), exclude_none=True),
         "job_type": job_type.name,
         "medium": job_type.medium,
         "model": job_type.model,
-        "prompt": prompt(job, wanted),
+        "prompt": ", ".join(filter(None, [text, *looks])),
+        "looks": looks,
         "count": wanted.num_images or job_type.count,
         "width": width,
         "height": height,
         "sized": sent.width is not None or sent.aspect_ratio is not None,
         "num_frames": frames(sent, usual, wanted.fps or 0) if job_type.medium is Medium.video else 1,
         "compel_weights": () if wanted.compel_enabled is False else wanted.compel_weights or (),
-        "enhancement_model": enhancement_model(job, wanted),
+        "enhancement_model": enhancement_model(job, wanted) if text else None,
         "extra": {name: value for name, value in metadata.items() if canonical(name) is None},
     }
     if sent.seed is None:
@@ -110,15 +117,15 @@ def over(base: Fields, top: Fields) -> Fields:
     return base.model_copy(update=top.model_dump(exclude_none=True))
 
 
-def prompt(job: Job, wanted: Fields) -> str:
-    """The text to draw: the first of enhanced, original and sent prompt, then style, shot and angle."""
+def words(job: Job, wanted: Fields) -> tuple[str, tuple[str, ...]]:
+    """The text to draw, the first of enhanced, original and sent prompt; then style, shot and angle."""
     enhanced = check("enhanced_prompt", job.enhanced_prompt, "prompt")
     original = check("original_prompt", job.original_prompt, "prompt")
-    text = enhanced or original or wanted.prompt
+    text = enhanced or original or wanted.prompt or ""
     if not text and not wanted.exact_copy_mode:
         raise RejectedError("prompt must not be empty.")
-    looks = [look for look in (wanted.style, wanted.shot_type, wanted.camera_angle) if look != "none"]
-    return ", ".join(filter(None, [text, *looks]))
+    looks = (wanted.style, wanted.shot_type, wanted.camera_angle)
+    return text, tuple(look for look in looks if look and look != "none")
 
 
 def enhancement_model(job: Job, wanted: Fields) -> str | None:

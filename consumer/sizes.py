@@ -31,12 +31,12 @@ def size(sent: Fields, default: Size) -> Size:
 
 
 def of_ratio(ratio: str, default: Size) -> Size:
-    """About as many pixels as `default`, in this ratio and in steps of 16."""
+    """About as many pixels as `default`, in this ratio and in steps of 32, which every model takes."""
     if default == (1024, 1024):
         return SIZES_AT_1024[ratio]
     across, down = (int(part) for part in ratio.split(":"))
     scale = min(math.sqrt(default[0] * default[1] / (across * down)), 2048 / max(across, down))
-    return max(64, 16 * round(across * scale / 16)), max(64, 16 * round(down * scale / 16))
+    return max(64, 32 * round(across * scale / 32)), max(64, 32 * round(down * scale / 32))
 
 
 def frames(sent: Fields, usual: Fields, fps: float) -> int:

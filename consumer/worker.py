@@ -10,34 +10,42 @@ import math
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
-from consumer import events, health
+from consumer import events, health, preload
 from consumer.assets import Assets
 from consumer.database import AWAY, Database
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
 from consumer.engines.enhance import Enhancer
-from consumer.errors import DrainingError, StorageUnusableError, UsageError
+from consumer.engines.residency import Residency
+from consumer.errors import DrainingError, EngineHungError, StorageUnusableError, UsageError
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
 from consumer.job import JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease, Leases, Trust
 from consumer.listen import Listener
-from consumer.process import Workshop, process
+from consumer.process import Failures, Workshop, process
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.rescue import Rescuer
 from consumer.settings import Settings
 from consumer.storage.base import Storage
+from consumer.tasks import end
+from consumer.turns import Turns
 from consumer.watchdog import Watchdog
 
 OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
+
+HEAR_SECONDS = 5.0
+"""How long the first load waits for the listener: importing torch would hold it up."""
 
 IN_HAND = 3
 """Jobs that may be in hand at once: one on the lane, the others in delivery."""
@@ -71,11 +79,16 @@ class Worker:
         until: Until,
         pulse: Database | None = None,
         enhancer: Enhancer | None = None,
+        default: str | None = None,
+        residency: Residency | None = None,
     ) -> None:
         """`pulse` is a connection for the heartbeat, which then never queues behind statements that wait for a lock.
-        `enhancer` rewrites prompts; None where no engine here could make use of it."""
+        `enhancer` rewrites prompts; None where no engine here could make use of it. `default` is the engine to load
+        before the first claim. `residency` counts the loads."""
         self.settings = settings
         self.until = until
+        self.default = default
+        self.loads, self.moves = (residency.loads, residency.moves) if residency else (Counter[str](), Counter[str]())
         self.gate = database.gate
         self.listener = Listener(listen_dsn, database, settings.probe_seconds)
         self.job_types = job_types
@@ -85,23 +98,25 @@ class Worker:
         trust, name = Trust(settings.lease_seconds, settings.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
         self.leases = Leases(keeper, name, self.engine_names, settings.lease_seconds, trust)
         self.heartbeat = Heartbeat(self.leases, Rescuer(keeper, settings.lease_seconds))
-        self.lane = Lane()
+        self.lane = Lane(Watchdog(settings.phase_seconds))
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, settings.upload_seconds)
         self.shop = Workshop(
             self.queue, assets, engines, job_types, self.lane, self.delivery, References(storage), enhancer,
-            Watchdog(settings.phase_seconds), self._unfit,
+            Failures(settings.max_failures), self._unfit,
         )  # fmt: skip
         self.exit_code = OK
-        self._started = False
+        self._state: health.State = "starting"
         self._draining = asyncio.Event()
         self._health_news = asyncio.Event()
         pace = partial(self.listener.pace, settings.sweep_seconds)
         reach = self.delivery.reach
+        turns = Turns(self.engine_names, self._resident, settings.affinity_seconds)
         self.intake = Intake(
-            self.queue, self.leases, self.engine_names, tuple(job_types), pace, self._gone_idle, lambda: reach.away
+            self.queue, self.leases, turns, tuple(job_types), pace, self._gone_idle, lambda: reach.away
         )
         reach.on_back = partial(self.intake.hint, "line")
+        self._hearing = asyncio.Event()
         self._in_hand = asyncio.Semaphore(IN_HAND)
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken = 0
@@ -113,10 +128,9 @@ class Worker:
         """Work until told to stop or out of work; returns the exit code."""
         async with self._beside(health=self._tell_health):
             await self._introduce()
-            self._started = True
-            self._health_news.set()
+            self._enter("loading" if self.default else "ready")
             try:
-                listen = partial(self.listener.run, self.intake.hint, self.leases.cancel)
+                listen = partial(self.listener.run, self._hint, self.leases.cancel)
                 keep = self.heartbeat.keep
                 async with self._beside(
                     listener=listen, heartbeat=keep, gate=self._give_up, storage=self._mind_storage
@@ -128,7 +142,8 @@ class Worker:
             finally:
                 await self._leave()
         found_by = {f"found_by_{source}": count for source, count in self.intake.found_by.items()}
-        events.emit("worker.stopped", jobs=self._taken, exit_code=self.exit_code, **found_by)
+        loads, moves = counted(self.loads), counted(self.moves)
+        events.emit("worker.stopped", jobs=self._taken, exit_code=self.exit_code, loads=loads, moves=moves, **found_by)
         return self.exit_code
 
     def drain(self, reason: str, exit_code: int = OK) -> None:
@@ -165,7 +180,36 @@ class Worker:
             )
         await self.leases.beat()
 
+    def _enter(self, state: health.State) -> None:
+        self._state = state
+        self._health_news.set()
+
+    def _hint(self, source: str) -> None:
+        self._hearing.set()
+        self.intake.hint(source)
+
+    def _resident(self) -> set[str]:
+        return {name for name in self.engine_names if self.shop.engines[name].resident()}
+
+    async def _preload(self, name: str) -> None:
+        """Load an engine before anything is claimed; to leave, nobody waits for it, for it cannot be interrupted."""
+        left = self._draining.wait
+        await first(self._hearing.wait(), left(), asyncio.sleep(HEAR_SECONDS))
+        if not self._draining.is_set():
+            await first(self._load(name), left())
+        self._enter("ready")
+
+    async def _load(self, name: str) -> None:
+        try:
+            await preload.load(name, self.shop.engines[name], self.lane)
+        except Exception as error:  # noqa: BLE001 whatever it is, the first job would meet it too
+            if isinstance(error, EngineHungError):
+                events.emit("engine.hung", level=logging.ERROR, phase=error.phase, seconds=error.seconds, engine=name)
+            self._unfit(f"The engine {name} could not be loaded: {events.describe(error)}")
+
     async def _claims(self) -> None:
+        if self.default:
+            await self._preload(self.default)
         while not self._draining.is_set():
             await self._in_hand.acquire()
             turn = await self.lane.turn()
@@ -248,7 +292,7 @@ class Worker:
         return health.Report(
             worker_id=self.queue.worker_id,
             pid=os.getpid(),
-            state="draining" if self._draining.is_set() else "ready" if self._started else "starting",
+            state="draining" if self._draining.is_set() else self._state,
             database=self.heartbeat.database,
             listener=self.listener.state,
             storage="away" if self.delivery.reach.away else "there",
@@ -256,6 +300,8 @@ class Worker:
             found_by=self.intake.found_by,
             deaf=self.listener.times_deaf,
             lease_seconds=self.settings.lease_seconds,
+            loads=dict(self.loads),
+            moves=dict(self.moves),
         )
 
     @asynccontextmanager
@@ -264,9 +310,7 @@ class Worker:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     async def _guard(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -288,3 +332,16 @@ class Worker:
                     await self.queue.delete_worker()
         except (*AWAY, TimeoutError) as error:
             events.emit("database.away", error=events.describe(error))
+
+
+async def first(*works: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them is over; the others are cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts in one field of a log line: `sdxl=2 wan=1`."""
+    return " ".join(f"{name}={count}" for name, count in counts.items())

@@ -27,7 +27,7 @@ class Transaction:
     surely = run
 
 
-WRITES = ["record", "progress", "complete", "retry", "fail", "release"]
+WRITES = ["record", "progress", "prompt", "complete", "retry", "fail", "release"]
 
 
 def prepare(hands: Hands, write: str, job: Job) -> None:
@@ -51,6 +51,8 @@ async def late_write(hands: Hands, write: str, job: Job) -> bool:
         case "progress":
             await hands.assets.progress(job, 90, {1: 90})
             return False
+        case "prompt":
+            return await hands.queue.store_prompt(job, "A late harbour", {"result": "rewritten"})
         case "complete":
             return await hands.queue.complete_job(job, 2) != (False, False)
         case "retry":

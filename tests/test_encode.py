@@ -141,16 +141,28 @@ def test_an_mp4_keeps_strong_colours(colour):
 
 
 def test_an_mp4_says_in_which_colours_it_is_to_be_shown():
-    with av.open(io.BytesIO(encode.mp4(film(3, 32, 32), 16).data)) as container:
+    limited, bt709 = 1, 1
+    data = encode.mp4(film(3, 32, 32), 16).data
+    with av.open(io.BytesIO(data)) as container:
         context = container.streams.video[0].codec_context
         assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
-        limited, bt709 = 1, 1
         assert (context.color_range, context.colorspace, context.color_primaries, context.color_trc) == (
             limited,
             bt709,
             bt709,
             bt709,
         )
+    # Some players ask the frames, and some the file around them: primaries, transfer, matrix, and a bit for the range.
+    assert [(frame.color_range, frame.colorspace) for frame in frames_of(data)] == [(limited, bt709)] * 3
+    assert data.count(b"colrnclx" + struct.pack(">HHHB", bt709, bt709, bt709, 0)) == 1
+
+
+@pytest.mark.parametrize("colour", [(200, 40, 30), (30, 200, 40), (20, 30, 220)])
+def test_a_player_that_heeds_what_an_mp4_says_shows_its_colours(colour):
+    pixels = np.full((3, 32, 32, 3), colour, np.uint8)
+    for frame in frames_of(encode.mp4(pixels, 16).data):
+        told = frame.to_ndarray(format="rgb24", src_colorspace=int(frame.colorspace))
+        assert abs(told.astype(int) - pixels[0]).max() <= 4
 
 
 def test_three_dimensions_are_a_picture_and_four_are_a_video():

@@ -21,6 +21,7 @@ INTERNAL = "An internal error stopped this job."
         (errors.EngineUnusableError("no torch"), Verdict.release),
         (errors.StorageUnusableError("The disk is full."), Verdict.release),
         (errors.OutOfMemoryError("too large"), Verdict.retry),
+        (errors.EngineHungError("step", 600), Verdict.retry),
         (errors.StorageUnavailableError("later"), Verdict.retry),
         (errors.IncompleteError("one is missing"), Verdict.retry),
         (errors.ConsumerError("anything of ours"), Verdict.retry),
@@ -61,6 +62,59 @@ def test_the_last_attempt_fails_where_an_earlier_one_is_retried(attempts, max_at
 )
 def test_what_is_not_the_jobs_fault_never_fails_it_on_its_last_attempt(error):
     assert decide(error, attempts=3, max_attempts=3).verdict is not Verdict.fail
+
+
+def test_a_hang_costs_its_attempt_asks_for_a_restart_and_says_where_it_was():
+    for attempts, verdict in [(1, Verdict.retry), (3, Verdict.fail)]:
+        decision = decide(errors.EngineHungError("step", 600.0), attempts=attempts, max_attempts=3)
+        assert (decision.verdict, decision.unusable) == (verdict, True)
+        assert decision.message == "The work hung in the phase step: nothing happened for 600 seconds."
+
+
+@pytest.mark.parametrize(
+    ("error", "suspicious"),
+    [
+        (ValueError("anything"), True),
+        (errors.OutOfMemoryError("too large"), True),
+        (errors.IncompleteError("one is missing"), True),
+        (errors.RejectedError("steps must be 1."), False),
+        (errors.StorageRefusedError("The bucket refuses this type."), False),
+        (errors.StorageUnavailableError("later"), False),
+        (errors.StorageAwayError("away"), False),
+        (errors.JobCancelledError("cancelled"), False),
+        (errors.LeaseLostError("lost"), False),
+        (errors.DrainingError("draining"), False),
+        (errors.EngineUnusableError("no torch"), False),
+        (errors.EngineHungError("step", 600), False),
+        (asyncio.CancelledError(), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_only_what_the_process_may_be_to_blame_for_counts(error, suspicious, attempts):
+    usual = decide(error, attempts=attempts, max_attempts=3)
+    assert usual.suspicious is suspicious
+    last = decide(error, attempts=attempts, max_attempts=3, failures=4, max_failures=5)
+    if suspicious:
+        assert (last.verdict, last.unusable) == (Verdict.release, True)
+        assert last.message == "5 jobs in a row failed here; another process may do better."
+    else:
+        assert last == usual
+
+
+@pytest.mark.parametrize(
+    ("failures", "max_failures", "verdict", "unusable"),
+    [
+        (0, 2, Verdict.retry, False),
+        (1, 2, Verdict.release, True),
+        (7, 2, Verdict.release, True),
+        (0, 1, Verdict.retry, True),
+    ],
+)
+def test_the_first_failure_of_a_row_costs_its_attempt_in_any_case(failures, max_failures, verdict, unusable):
+    """Otherwise a job that always fails would be given back for ever, where one failure is enough."""
+    decision = decide(ValueError(), attempts=1, max_attempts=3, failures=failures, max_failures=max_failures)
+    assert (decision.verdict, decision.unusable) == (verdict, unusable)
 
 
 def test_only_an_unusable_engine_or_storage_asks_for_a_restart():

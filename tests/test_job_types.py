@@ -1,12 +1,16 @@
 """The built-in job types, and what a user's file may make of them."""
 
+from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from consumer import job_types
 from consumer.errors import UsageError
-from consumer.job import Medium
+from consumer.job import Job, Medium
+from consumer.request import parse
+from consumer.tables import tables_of
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "job_types.toml"
 
@@ -65,7 +69,7 @@ def test_nothing_but_the_platforms_job_types_and_sketch_is_built_in():
 
 
 def test_the_built_in_file_has_no_mistakes():
-    for name, table in job_types.tables_of(job_types.BUILT_IN).items():
+    for name, table in tables_of(job_types.BUILT_IN).items():
         assert list(job_types.mistakes(name, table)) == []
 
 
@@ -92,6 +96,48 @@ def test_a_users_file_adds_a_job_type(own):
     assert (known.count, known.max_count, known.cost, known.defaults) == (1, 1, 1.0, {})
 
 
+def test_a_job_type_may_have_a_model_of_its_own(own):
+    known = job_types.load(own('[sdxl_image_fast]\nmodel = "some/model"\n'))
+    assert known["sdxl_image_fast"].model == "some/model"
+    assert known["sdxl_image_high"].model == ""
+
+
+LIGHTNING = "ByteDance/SDXL-Lightning-8step"
+FEW = {"steps": 8, "guidance_scale": 0, "scheduler": "lightning"}
+
+
+def test_the_profile_of_an_engines_model_changes_the_defaults_of_its_job_types():
+    plain, known = job_types.load(), job_types.load(models={"sdxl": LIGHTNING, "wan": ""})
+    for name in plain:
+        changed = FEW if plain[name].engine == "sdxl" else {}
+        assert known[name] == replace(plain[name], defaults={**plain[name].defaults, **changed})
+
+
+def test_the_profile_of_a_job_types_own_model_goes_before_that_of_the_engines(own):
+    path = own('[sdxl_image_fast]\nmodel = "some/model-LCM"\n[sdxl_image_high]\nmodel = "some/model"\n')
+    known = job_types.load(path, {"sdxl": LIGHTNING})
+    assert known["sdxl_image_fast"].defaults["scheduler"] == "lcm"
+    assert known["sdxl_image_high"].defaults == job_types.load()["sdxl_image_high"].defaults
+    assert job_types.load(path)["sdxl_image_fast"].defaults["scheduler"] == "lcm"
+
+
+def test_a_users_defaults_go_before_the_profile_and_a_request_before_both(own):
+    path = own("[sdxl_image_fast]\ndefaults.steps = 6\n")
+    known = job_types.load(path, {"sdxl": LIGHTNING})["sdxl_image_fast"]
+    assert known.defaults == {"width": 1024, "height": 1024, **FEW, "steps": 6}
+    job = Job(UUID(int=1), UUID(int=2), known.name, "sdxl", 1, 1, 3, {"seed": 7, "prompt": "a", "guidance_scale": 2})
+    request = parse(job, known)
+    assert (request.steps, request.guidance_scale, request.scheduler) == (6, 2, "lightning")
+
+
+def test_a_job_type_of_ones_own_and_one_that_changes_its_engine_get_the_profile_of_that(own):
+    path = own(NEW + '[video_fast]\nengine = "sdxl"\n')
+    known = job_types.load(path, {"sdxl": LIGHTNING, "wan": "lightx2v/Wan2.1-T2V-14B-StepDistill-CfgDistill"})
+    assert known["x"].defaults == FEW
+    assert known["video_fast"].defaults["steps"] == 8
+    assert known["video_high"].defaults["steps"] == 4
+
+
 def test_the_example_file_loads():
     known = job_types.load(EXAMPLE)
     assert known["sdxl_image_fast"].defaults["steps"] == 20
@@ -100,7 +146,7 @@ def test_the_example_file_loads():
 
 
 NEW = '[x]\nengine = "sdxl"\nmedium = "image"\n'
-KEYS = "engine, medium, count, max_count, cost, defaults"
+KEYS = "engine, medium, model, count, max_count, cost, defaults"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +156,7 @@ KEYS = "engine, medium, count, max_count, cost, defaults"
         ("[x]\nengine = 'sdxl'", "x: medium is missing; it must be one of image, video."),
         ("[x]\nengine = 'S D'\nmedium = 'image'", "x: engine must be up to 64 of a-z, 0-9 and _."),
         ("[x]\nengine = 'sdxl'\nmedium = 'sound'", "x: medium must be one of image, video."),
+        (NEW + "model = 3", "x: model must be a text of at most 1000 characters."),
         (NEW + "count = 0", "x: count must be a whole number from 1 to 16."),
         (NEW + "count = true", "x: count must be a whole number from 1 to 16."),
         (NEW + "max_count = 17", "x: max_count must be a whole number from 1 to 16."),

@@ -1,6 +1,7 @@
 """A jobs row becomes a Request, or is rejected with one sentence."""
 
 import math
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -290,7 +291,7 @@ def test_denoise_strength_is_the_complement_of_reference_strength(denoise, stren
         (SDXL, {"aspect_ratio": "9:16"}, (576, 1024)),
         (SDXL, {"aspect_ratio": "16:9", "width": 512, "height": 512}, (512, 512)),
         (WAN, {}, (480, 832)),
-        (WAN, {"aspect_ratio": "16:9"}, (848, 480)),
+        (WAN, {"aspect_ratio": "16:9"}, (832, 480)),
         (SKETCH, {"aspect_ratio": "1:1"}, (512, 512)),
     ],
 )
@@ -391,6 +392,64 @@ def test_compel_weights_become_pairs(sent, weights):
 def test_compel_weights_in_another_form_are_rejected(value):
     limit = "up to 6 of (word:1.2), separated by commas, each weight from 0 to 2"
     assert refusal(compel_weights=value) == f"compel_weights must be {limit}."
+
+
+@pytest.mark.parametrize(
+    ("sent", "loras"),
+    [
+        ({"lora": "ink:0.8, grain-2.0_v1"}, (("ink", 0.8), ("grain-2.0_v1", 1.0))),
+        ({"loras": "ink:-1.5"}, (("ink", -1.5),)),
+        ({"lora": [{"name": "ink", "strength": 0.8}, {"name": "grain"}]}, (("ink", 0.8), ("grain", 1.0))),
+        ({"lora": [{"name": "ink", "strength": 2}]}, (("ink", 2.0),)),
+        ({"lora": ""}, ()),
+        ({"lora": []}, ()),
+        ({}, ()),
+    ],
+)
+def test_loras_become_pairs_of_a_name_and_a_strength(sent, loras):
+    assert ask(**sent).lora == loras
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "../ink",
+        "folder/ink",
+        ".ink",
+        "ink:2.1",
+        "ink:strong",
+        "ink,",
+        "ink, ink:0.5",
+        "a, b, c, d, e",
+        "ink\u0663",
+        "x" * 101,
+        3,
+        {"name": "ink"},
+        [{"name": "/etc/ink"}],
+        [{"name": "ink", "strength": "0.8"}],
+        [{"name": "ink", "strength": True}],
+        [{"name": "ink", "strength": 10**400}],
+        [{"name": "ink", "strength": math.nan}],
+        [{"name": "ink", "strength": -math.inf}],
+        [{"name": "ink", "path": "x"}],
+        [{"strength": 1}],
+        ["ink"],
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_loras_in_another_form_are_rejected(value):
+    assert refusal(lora=value) == "lora must be up to 4 of name:0.8, separated by commas, each strength from -2 to 2."
+
+
+def test_a_job_type_may_have_a_lora_and_a_request_may_do_without():
+    inked = replace(SDXL, defaults={**SDXL.defaults, "lora": "ink:0.8"})
+    assert ask(inked).lora == (("ink", 0.8),)
+    assert ask(inked, lora=[]).lora == ()
+
+
+def test_the_model_is_that_of_the_job_type():
+    assert ask().model == ""
+    assert ask(replace(SDXL, model="some/model"), model="another/model").model == "some/model"
 
 
 @pytest.mark.parametrize(

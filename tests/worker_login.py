@@ -14,7 +14,7 @@ QUERIES = (
     *("claim_job", "complete_job", "fail_job", "retry_job", "release_job", "read_status", "promote_due"),
     *("heartbeat", "held_jobs", "mark_idle", "watch_workers", "rescue_jobs", "delete_worker", "known_job_types"),
     *("prepare_images", "pending_images", "record_image", "prepare_videos", "pending_videos", "record_video"),
-    *("record_progress", "probe_listener", "revision"),
+    *("record_progress", "store_prompt", "probe_listener", "revision"),
 )
 """What a worker runs of sql/queries."""
 

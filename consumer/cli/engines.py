@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings()
     if unknown := sorted(set(settings.engines) - set(engines.names())):
         raise UsageError(f"CONSUMER_ENGINES names {unknown[0]}, and there are only: {', '.join(engines.names())}.")
-    known = job_types.load(settings.job_types)
+    known = job_types.load(settings.job_types, settings.models)
     served = job_types.served(known, settings.engines or engines.available(), stand_in=settings.stand_in)
     found = [engine(name, settings) for name in engines.names()]
     made = [row(job_type, served=job_type.name in served) for job_type in known.values()]
@@ -51,6 +51,7 @@ def row(job_type: JobType, *, served: bool) -> dict[str, Any]:
         "job_type": job_type.name,
         "engine": job_type.engine,
         "medium": job_type.medium,
+        "model": job_type.model or None,
         "count": job_type.count,
         "max_count": job_type.max_count,
         "steps": defaults.get("steps"),

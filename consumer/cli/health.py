@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001
-    """Print one line; 0 where the worker is ready or draining, else 1."""
+    """Print one line; 0 where the worker is loading, ready or draining, else 1."""
     path = load_settings().health_file
     if path is None:
         raise UsageError("CONSUMER_HEALTH_FILE is not set: set it for `consumer run` and for `consumer health` alike.")

@@ -9,10 +9,9 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from consumer import events, health
+from consumer import events, health, preload
 from consumer.database import Database, check_role, check_schema, connect
-from consumer.engines import available, create, options_of
-from consumer.engines.enhance import Enhancer
+from consumer.engines import available, create, enhance, options_of
 from consumer.engines.residency import Residency
 from consumer.errors import DatabaseRefusedError, UsageError
 from consumer.gate import Gate, PasswordRefusedError
@@ -21,7 +20,7 @@ from consumer.listen import LISTEN_URL
 from consumer.pooler import Mode, mode
 from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
-from consumer.worker import Until, Worker
+from consumer.worker import UNUSABLE, Until, Worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,15 +98,20 @@ def _connections(settings: Settings) -> tuple[Database, Database]:
 
 async def _work(settings: Settings, databases: tuple[Database, Database], args: argparse.Namespace) -> int:
     names = settings.engines or available()
-    job_types = served(load(settings.job_types), names, stand_in=settings.stand_in)
+    job_types = served(load(settings.job_types, settings.models), names, stand_in=settings.stand_in)
     options = options_of(settings)
     residency = Residency(options)
     engines = {name: create(name, settings.models.get(name, ""), options, residency) for name in names}
-    enhancer = None if settings.stand_in else Enhancer(settings.model_enhance, options, residency)
+    enhancer = None if settings.stand_in else enhance.create(settings.model_enhance, options, residency)
     if not job_types:
         raise UsageError(f"No job type names one of the engines {', '.join(names)}: see `consumer engines`.")
     if settings.stand_in:
         engines = dict.fromkeys((job_type.engine for job_type in job_types.values()), engines["sketch"])
+    named = {job_type.engine for job_type in job_types.values()}
+    default = preload.choose(settings.preload, {name: engine for name, engine in engines.items() if name in named})
+    if args.once or args.drain_and_exit:
+        # There may be nothing to do, and a load takes minutes.
+        default = None
     storage = open_storage(settings)
     database, pulse = databases
     await database.open()
@@ -124,6 +128,8 @@ async def _work(settings: Settings, databases: tuple[Database, Database], args: 
         Until(args.once, args.drain_and_exit, args.idle_exit, args.max_jobs),
         pulse,
         enhancer,
+        default,
+        residency,
     )
     worker.handle_signals()
     try:
@@ -132,8 +138,9 @@ async def _work(settings: Settings, databases: tuple[Database, Database], args: 
         await storage.close()
         await pulse.close()
         await database.close()
-    if worker.forced or worker.lane.running:
+    if worker.forced or worker.lane.running or code == UNUSABLE:
         # A step, an encoder or an upload that never returns would keep the process alive; its job has been released.
+        # And a device that broke may hang or crash whoever cleans up.
         sys.stderr.flush()
         os._exit(code)
     return code

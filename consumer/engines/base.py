@@ -42,7 +42,7 @@ class Phase(StrEnum):
     load = "load"
     enhance = "enhance"
     compile = "compile"
-    encode = "encode"
+    encode = "encode"  # type: ignore[assignment] # a str has a method of this name, which no phase needs
     step = "step"
     decode = "decode"
 
@@ -101,10 +101,19 @@ class Engine(ABC):
     def check(self, request: Request) -> None:  # noqa: B027 an engine that can do everything need not say so
         """Raise RejectedError for what this engine cannot do, before anything is fetched or loaded. Cheap."""
 
+    def resident(self) -> bool:
+        """Whether it can work without moving another engine's model off the device, because its own is there or finds
+        room. Called between two jobs, not from the lane; it looks, and imports or moves nothing."""
+        return True
+
+    def model_for(self, request: Request) -> str:
+        """The model that makes what `request` asks for: the job type's own, else the engine's."""
+        return request.model or self.model
+
     @abstractmethod
     def load(self, model: str) -> None:
-        """Make `model` ready: the job type's own, or the engine's. Called before each job and, where the operator
-        wants that, before the first claim; harmless when it is there.
+        """Make `model` ready, one that `model_for` named or the engine's own. Called before each job and, where the
+        operator wants that, before the first claim; harmless when it is there.
 
         Raises EngineUnusableError when this process can never use it."""
 

@@ -1,10 +1,14 @@
 """A model reference (a hub id, a folder, a .safetensors file or `tiny`) becomes a diffusers pipeline."""
 
+import json
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from consumer.engines import weights
 from consumer.engines.diffusion import guarded
 from consumer.errors import EngineUnusableError, OutOfMemoryError
 
@@ -23,33 +27,60 @@ ADVICE = {
     "path": "there is no such file or folder",
 }
 
+Build = Callable[[], Any]
+Parts = MutableMapping[str, Any]
+
 
 def model_name(model: str) -> str:
     """How metadata and sentences call `model`: a hub id as it is, a file or a folder without its path."""
     return model if _kind(model) == "hub id" else Path(model).name
 
 
+def key(engine: str, model: str) -> str:
+    """The name under which residency keeps `model` for `engine`; it tells no path, though two folders may be called
+    the same."""
+    name = model_name(model)
+    return f"{engine}:{name}" if name == model else f"{engine}:{name}#{zlib.crc32(model.encode()):08x}"
+
+
+def pipeline_class(model: str) -> str | None:
+    """The class of diffusers that the folder `model` was saved from; None for anything but such a folder."""
+    with suppress(OSError, ValueError, AttributeError):
+        index = json.loads((Path(model).expanduser() / "model_index.json").read_text())
+        return str(index["_class_name"]) if "_class_name" in index else None
+    return None
+
+
 def open_pipeline(
     pipeline: Any,
     model: str,
     *,
-    tiny: Callable[[], Any],
+    tiny: Build | Mapping[str, Build],
     dtype: "torch.dtype",
     setting: str,
+    vae_dtype: "torch.dtype | None" = None,
+    parts: Parts | None = None,
 ) -> Any:
     """`model` loaded into `pipeline`, a class of diffusers, in RAM; `setting` is where it came from.
 
+    `tiny` builds the model of that name, or maps several such names to what builds them. The VAE is kept in
+    `vae_dtype` where that is given. `parts` are loaded ones by their fingerprint: those of a folder or a hub id that
+    are among them are taken instead of read, and the others are added.
+
     Only a hub id, and a file without configuration beside it, may use the network. Raises
     EngineUnusableError."""
-    kind = _kind(model)
+    builders = tiny if isinstance(tiny, Mapping) else {TINY: tiny}
+    kind = "tiny" if model in builders else _kind(model)
     name = model_name(model)
+    dtypes = {"default": dtype, "vae": vae_dtype or dtype}
     try:
-        pipe = tiny() if kind == "tiny" else _open(pipeline, kind, model, dtype)
-        return guarded(lambda: pipe.to(dtype))
+        if kind == "tiny":
+            return guarded(lambda: _cast(builders[model](), dtypes))
+        return guarded(lambda: _open(pipeline, kind, model, dtypes, {} if parts is None else parts))
     except EngineUnusableError:
         raise
     except OutOfMemoryError as error:
-        raise EngineUnusableError(f"The model {name} does not fit into the device's memory.") from error
+        raise EngineUnusableError(f"The model {name} does not fit into the machine's memory.") from error
     except Exception as error:
         reason = f"{ADVICE[kind]} ({type(error).__name__})"
         raise EngineUnusableError(f"The model {name} could not be loaded: {reason}. See {setting}.") from error
@@ -66,16 +97,39 @@ def _kind(model: str) -> str:
     return "hub id" if HUB_ID.fullmatch(model) and path.suffix != ".safetensors" else "path"
 
 
-def _open(pipeline: Any, kind: str, model: str, dtype: "torch.dtype") -> Any:
+def _open(pipeline: Any, kind: str, model: str, dtypes: Mapping[str, Any], parts: Parts) -> Any:
     # Never pickled weights, because they can run code.
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "add_watermarker": False}
+    options: dict[str, Any] = {"use_safetensors": True, "add_watermarker": False}
     if kind == "hub id":
-        return pipeline.from_pretrained(model, **options)
+        return _open_folder(pipeline, Path(pipeline.download(model, **options)), dtypes, parts, options)
     path = Path(model).expanduser()
     if kind == "folder":
-        return pipeline.from_pretrained(path, local_files_only=True, **options)
+        return _open_folder(pipeline, path, dtypes, parts, options)
     if path.suffix != ".safetensors":
         raise FileNotFoundError
     folders = (path.with_suffix(""), path.parent)
     config = next((str(folder) for folder in folders if (folder / "model_index.json").is_file()), None)
-    return pipeline.from_single_file(str(path), config=config, local_files_only=True, **options)
+    options |= {"config": config, "local_files_only": True, "dtype": dtypes["default"]}
+    return _cast(pipeline.from_single_file(str(path), **options), dtypes)
+
+
+def _open_folder(
+    pipeline: Any, folder: Path, dtypes: Mapping[str, Any], parts: Parts, options: Mapping[str, Any]
+) -> Any:
+    prints = {
+        name: f"{print_} {dtypes.get(name, dtypes['default'])}" for name, print_ in weights.fingerprints(folder).items()
+    }
+    there = {name: parts[print_] for name, print_ in prints.items() if print_ in parts}
+    # Afterwards nothing is cast: some weights stay in float32 because the model's own class says so.
+    pipe = pipeline.from_pretrained(folder, dtype=dict(dtypes), local_files_only=True, **options, **there)
+    parts.update({print_: getattr(pipe, name) for name, print_ in prints.items() if getattr(pipe, name, None)})
+    return pipe
+
+
+def _cast(pipe: Any, dtypes: Mapping[str, Any]) -> Any:
+    import torch  # noqa: PLC0415
+
+    for name, part in pipe.components.items():
+        if isinstance(part, torch.nn.Module):
+            part.to(dtypes.get(name, dtypes["default"]))
+    return pipe

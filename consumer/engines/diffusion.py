@@ -5,19 +5,22 @@ torch and diffusers cost seconds and hundreds of megabytes to import, so only fu
 # ruff: noqa: PLC0415
 
 import gc
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.engines.base import OnStep
+from consumer.engines.base import OnStep, Phase
 from consumer.errors import ConsumerError, EngineUnusableError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+
+OFFLOAD_STATE = ("_all_hooks", "_offload_device", "_offload_gpu_id")
 
 
 def import_diffusers() -> Any:
@@ -90,18 +93,25 @@ def generators(seed: int, indexes: Sequence[int]) -> "list[torch.Generator]":
 
 
 def step_callback(indexes: Sequence[int], on_step: OnStep) -> Callable[..., dict[str, Any]]:
-    """`on_step` in the shape of a pipeline's `callback_on_step_end`."""
+    """`on_step` in the shape of a pipeline's `callback_on_step_end`; after the last step it begins to decode."""
 
     def callback(pipe: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        on_step(indexes, step + 1, pipe.num_timesteps)
+        done, total = step + 1, pipe.num_timesteps
+        on_step(indexes, done, total, Phase.decode if done == total else Phase.step)
         return tensors
 
     return callback
 
 
 def variant(pipe: Any, pipeline: Any, **settings: Any) -> Any:
-    """The parts of `pipe` as another pipeline of diffusers, with no weight copied or cast."""
-    return pipe if isinstance(pipe, pipeline) else pipeline(**pipe.components, **settings)
+    """The parts of `pipe` as another pipeline of diffusers, which may need fewer; no weight is copied or cast."""
+    if isinstance(pipe, pipeline):
+        return pipe
+    known = inspect.signature(pipeline.__init__).parameters
+    other = pipeline(**{name: part for name, part in pipe.components.items() if name in known}, **settings)
+    # What brings the parts to the device goes with them, so that `maybe_free_model_hooks` of either sends them back.
+    other.__dict__.update({name: pipe.__dict__[name] for name in OFFLOAD_STATE if name in pipe.__dict__})
+    return other
 
 
 def to_pixels(pictures: "torch.Tensor") -> NDArray[np.uint8]:
@@ -142,9 +152,14 @@ def translate(error: RuntimeError) -> ConsumerError | None:
 
 
 def free_memory() -> None:
+    """Give the memory of what nobody holds any longer back to the device."""
+    gc.collect()
+    empty_cache()
+
+
+def empty_cache() -> None:
     """Give the memory that torch keeps for later back to the device."""
     import torch
 
-    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

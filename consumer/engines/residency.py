@@ -1,45 +1,46 @@
-"""What of the models is where, what it costs, and what fits; one for all engines of a process.
+"""What of the models is loaded and where it is; one for all engines of a process.
 
-torch costs seconds and hundreds of megabytes to import, so only functions import it.
+What it costs and what fits is in `ledger`, what must move is decided in `placement`, and how in `offload`. torch costs
+seconds and hundreds of megabytes to import, so only functions import it.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from consumer.engines import diffusion
+from consumer import events
+from consumer.engines import budget, diffusion, offload
 from consumer.engines.base import Options
+from consumer.engines.ledger import Ledger, Model, State
 from consumer.engines.memory import Relief
+from consumer.engines.offload import Offload
+from consumer.engines.placement import Placement
 
 if TYPE_CHECKING:
     import torch
 
 
-class State(StrEnum):
-    """How near a model is to being used."""
-
-    on_disk = "on disk"
-    in_ram = "in RAM"
-    on_device = "on the device"
-    in_use = "in use"
-
-
 class Residency:
     """Knows every model that was asked for by its name, and moves it where it is needed.
 
-    A model is whatever `build` returns: a diffusers pipeline, or a module of torch; on the CPU, in `dtype`.
-    `loads` counts by name how often one was read from disk, `moves` how often one was brought to the device.
+    A model is whatever `build` returns: a diffusers pipeline, or a module of torch; on the CPU, in its dtype.
+    By name, `loads` counts how often one was read from disk, `moves` how often one was brought to the device, and
+    `evictions` how often one had to leave it, or RAM, for another. `parts` are the loaded ones by their fingerprint,
+    for models that share weights. With a CPU as the device all is the same, only that nothing really moves.
     """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.loads: Counter[str] = Counter()
         self.moves: Counter[str] = Counter()
-        self._models: dict[str, Any] = {}
+        self.evictions: Counter[str] = Counter()
+        self.parts: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
-    @property
+    @cached_property
     def device(self) -> "torch.device":
         """Where models work. Raises EngineUnusableError where there is no such device."""
         return diffusion.choose_device(self.options.device)
@@ -49,23 +50,112 @@ class Residency:
         """What weights are kept in, where the model does not say otherwise."""
         return diffusion.choose_dtype(self.device)
 
+    @cached_property
+    def _ledger(self) -> Ledger:
+        device_bytes = budget.of_device(self.options, self.device)
+        return Ledger(device_bytes, budget.of_ram(self.options), apart=self.device.type != "cpu")
+
+    @cached_property
+    def _placement(self) -> Placement:
+        return Placement(self._ledger, self.device, self.options.offload, self.moves, self.evictions)
+
     def state(self, name: str) -> State:
         """Where the model `name` is."""
-        return State.on_device if name in self._models else State.on_disk
+        return self._ledger.models[name].state if self.loads[name] else State.on_disk
+
+    def resident(self) -> frozenset[str]:
+        """The models that need neither be loaded nor moved."""
+        return frozenset(model.name for model in self._ledger.placed()) if self.loads else frozenset()
+
+    def fits(self, name: str) -> bool:
+        """Whether the model `name` would fit, whole, beside those on the device; False for one never loaded."""
+        if not self.loads[name]:
+            return False
+        model, placed = self._ledger.models[name], self._ledger.placed()
+        if model.value is None:
+            return self._ledger.taken(placed) + model.bytes + model.working <= self._ledger.device_bytes
+        return model.way is not None or self._ledger.fits(model, Offload.none, model.working, placed)
+
+    def report(self) -> list[dict[str, Any]]:
+        """Each model that was ever loaded, the one used last at the end: model, state, bytes, loads, moves, evictions,
+        and offload: none, model, group, or null where it is not on the device."""
+        return [
+            {
+                "model": model.name,
+                "state": model.state.value,
+                "bytes": model.bytes,
+                "loads": self.loads[model.name],
+                "moves": self.moves[model.name],
+                "evictions": self.evictions[model.name],
+                "offload": model.way.value if model.way else None,
+            }
+            for model in (list(self._ledger.models.values()) if self.loads else [])
+            if self.loads[model.name]
+        ]
 
     @contextmanager
     def use(self, name: str, build: Callable[[], Any], working_bytes: int = 0) -> Iterator[Any]:
         """The model `name`, on the device and safe from being evicted for as long as the `with` lasts.
 
         `build` is called where it is not in RAM yet. `working_bytes` is what the work takes besides the weights, as
-        far as that is known. Raises EngineUnusableError where it can never fit."""
-        if name not in self._models:
-            model = build()
-            self._models[name] = diffusion.guarded(lambda: model.to(self.device))
-            self.loads[name] += 1
-            self.moves[name] += 1
-        yield self._models[name]
+        far as that is known. Raises EngineUnusableError where it can never fit, OutOfMemoryError where it does not
+        fit now."""
+        model = self._ledger.touch(name)
+        model.users += 1
+        try:
+            if model.value is None:
+                self._load(model, build)
+            self._placement.place(model, max(working_bytes, model.working))
+            budget.watch_peak(self.device)
+            yield model.value
+            peak = budget.peak(self.device) - self._ledger.taken(self._ledger.placed())
+            model.working = max(model.working, peak)
+        except BaseException:
+            # Layers that were left halfway are not where their hooks believe them to be.
+            if model.way is Offload.group and model.users == 1:
+                self._placement.retreat(model)
+            raise
+        finally:
+            model.users -= 1
+            if model.way is Offload.model and not model.users:
+                diffusion.guarded(model.value.maybe_free_model_hooks)
 
     def relief(self, name: str) -> tuple[Relief, ...]:
         """What can be given up, one after the other, when the work on the model `name` runs out of memory."""
-        return ()
+        model = self._ledger.models[name]
+
+        def offloaded(way: Offload) -> Relief:
+            return Relief(f"{way} offload", partial(self._give_up, model, way), lambda: model.way is way)
+
+        return (
+            Relief("vae tiling", partial(self._tile, model), lambda: offload.is_tiled(model.value)),
+            offloaded(Offload.model),
+            offloaded(Offload.group),
+        )
+
+    def _tile(self, model: Model) -> bool:
+        if self.options.vae_tiling == "auto" and not offload.is_tiled(model.value):
+            model.tiled = offload.tile(model.value)
+            return model.tiled
+        return False
+
+    def _give_up(self, model: Model, way: Offload) -> bool:
+        now = model.way or Offload.none
+        if way.rank <= now.rank or way not in offload.ways(model.value, self.options.offload):
+            return False
+        model.least = way
+        self._placement.place(model, model.working)
+        return True
+
+    def _load(self, model: Model, build: Callable[[], Any]) -> None:
+        self._placement.trim(model.bytes)
+        started = time.monotonic()
+        value = diffusion.guarded(build)
+        if model.tiled or self.options.vae_tiling == "on":
+            offload.tile(value)
+        model.value = value
+        model.bytes = offload.size(model.parts.values())
+        self.loads[model.name] += 1
+        seconds = round(time.monotonic() - started, 2)
+        events.emit("model.loaded", model=model.name, bytes=model.bytes, seconds=seconds)
+        self._placement.trim()

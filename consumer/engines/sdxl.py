@@ -1,7 +1,7 @@
 """Pictures with Stable Diffusion XL."""
 # ruff: noqa: PLC0415
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from consumer.engines import checkpoint, diffusion, lora, memory, speed, tiny, words
 from consumer.engines.base import Engine, OnStep, Options, Output, Phase
+from consumer.engines.image_to_image import Start, begin
 from consumer.engines.residency import Residency
-from consumer.engines.schedulers import check_scheduler, make_scheduler, scheduler_name
+from consumer.engines.schedulers import check_scheduler, eta, make_scheduler, model_calls, scheduler_name
 from consumer.errors import RejectedError
 from consumer.job import Medium
 from consumer.request import Request
@@ -22,9 +23,10 @@ MOST_AT_ONCE = {"cuda": 4, "cpu": 2}
 
 
 class SdxlEngine(Engine):
-    """Text to image: a picture for each index, in batches as large as the device bears."""
+    """Text to image and image to image: a picture for each index, in batches as large as the device bears."""
 
-    requires = ("torch", "diffusers", "transformers")
+    requires = ("torch", "diffusers", "transformers", "compel", "peft")
+    references = ("reference_url",)
 
     def __init__(self, model: str, options: Options, residency: Residency | None = None) -> None:
         super().__init__(model or DEFAULT_MODEL, options, residency)
@@ -33,83 +35,107 @@ class SdxlEngine(Engine):
     def check(self, request: Request) -> None:
         if request.medium is not Medium.image:
             raise RejectedError("medium must be image: the sdxl engine makes no videos.")
-        if request.exact_copy_mode:
-            raise RejectedError("exact_copy_mode is not supported by the sdxl engine yet.")
         for field in ("width", "height"):
             if getattr(request, field) % MULTIPLE:
                 raise RejectedError(f"{field} must be a multiple of {MULTIPLE} pixels for the sdxl engine.")
         check_scheduler(request.scheduler, request.steps)
+        words.check(request)
         lora.check(request.lora, self.options.lora_dir)
 
     def load(self, model: str) -> None:
-        with self._residency.use(self._key(model), partial(self._open, model)):
+        with self._residency.use(checkpoint.key("sdxl", model), partial(self._open, model)):
             pass
 
-    def _key(self, model: str) -> str:
-        return f"sdxl:{checkpoint.model_name(model)}"
+    def resident(self) -> bool:
+        return self._residency.fits(checkpoint.key("sdxl", self.model))
 
     def _open(self, model: str) -> Any:
         diffusers = diffusion.import_diffusers()
+        import torch
+
         pipe = checkpoint.open_pipeline(
             diffusers.StableDiffusionXLPipeline,
             model,
             tiny=tiny.build_sdxl,
             dtype=self._residency.dtype,
             setting="CONSUMER_MODEL_SDXL",
+            parts=self._residency.parts,
         )
         pipe.set_progress_bar_config(disable=True)
         # To decode a whole batch at once would be the peak of memory, at the very end of the work.
         pipe.vae.enable_slicing()
+        if self._residency.dtype is not torch.float16:
+            # Only float16 overflows; otherwise nothing need be cast to float32 and back for each reference.
+            pipe.vae.register_to_config(force_upcast=False)
         speed.prepare(pipe, self.options, self._residency.device)
         return pipe
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
         self.check(request)
-        model = request.model or self.model
+        request, start = begin(request, MULTIPLE)
+        model = self.model_for(request)
         on_step(indexes, 0, request.steps, Phase.load)
-        with self._residency.use(self._key(model), partial(self._open, model)) as pipe:
-            yield from self._generate(pipe, request, indexes, on_step)
+        with (
+            self._residency.use(checkpoint.key("sdxl", model), partial(self._open, model)) as pipe,
+            lora.applied(pipe, request.lora, self.options.lora_dir),
+        ):
+            yield from self._generate(pipe, request, start, indexes, on_step)
 
-    def _generate(self, pipe: Any, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
-        import torch
-
+    def _generate(
+        self, pipe: Any, request: Request, start: Start | None, indexes: Sequence[int], on_step: OnStep
+    ) -> Iterator[Output]:
         own = pipe.scheduler
         scheduler = make_scheduler(request.scheduler, own, request.steps)
-        total = len(scheduler.timesteps)
+        total = model_calls(scheduler, request.steps, start.denoise if start else 1.0)
         on_step(indexes, 0, total, Phase.encode)
-        with torch.no_grad():
-            prompt, told = diffusion.guarded(lambda: words.encode(pipe, request))
-        metadata = {**self._metadata(request, scheduler), **told}
+        prompt, told = self._encode(pipe, request)
+        steps = -(-total // scheduler.order)
+        metadata = {**self._metadata(request, scheduler), "steps": steps, **(start.told if start else {}), **told}
 
         def draw(batch: Sequence[int]) -> list[Output]:
             on_step(batch, 0, total, Phase.compile if speed.compiles(pipe) else Phase.step)
-            pixels = diffusion.guarded(lambda: self._draw(pipe, request, prompt, batch, on_step))
+            pixels = diffusion.guarded(lambda: self._draw(pipe, request, start, prompt, batch, on_step))
             on_step(batch, total, total)
-            used = {**metadata, "steps": pipe.num_timesteps, "batch_size": len(batch)}
+            used = {**metadata, "batch_size": len(batch)}
             return [
                 Output(index=index, seed=request.seed + index, pixels=picture, metadata=used)
                 for index, picture in zip(batch, pixels, strict=True)
             ]
 
         most = MOST_AT_ONCE.get(self._residency.device.type, 1)
-        relief = self._residency.relief(self._key(request.model or self.model))
+        relief = self._residency.relief(checkpoint.key("sdxl", self.model_for(request)))
         pipe.scheduler = scheduler
         try:
             yield from memory.in_batches(indexes, most, draw, relief)
         finally:
             pipe.scheduler = own
 
+    def _encode(self, pipe: Any, request: Request) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The prompts as arguments of the pipeline, and what metadata says of them."""
+        import torch
+
+        try:
+            with torch.no_grad():
+                return diffusion.guarded(lambda: words.encode(pipe, request))
+        finally:
+            pipe.maybe_free_model_hooks()
+
     def _draw(
-        self, pipe: Any, request: Request, prompt: Mapping[str, Any], batch: Sequence[int], on_step: OnStep
+        self,
+        pipe: Any,
+        request: Request,
+        start: Start | None,
+        prompt: Mapping[str, Any],
+        batch: Sequence[int],
+        on_step: OnStep,
     ) -> NDArray[np.uint8]:
         """The pictures of one batch: uint8 (n, height, width, 3)."""
         try:
-            pictures = pipe(
+            pictures = self._pipeline(pipe, request, start)(
                 **prompt,
-                width=request.width,
-                height=request.height,
                 num_inference_steps=request.steps,
                 guidance_scale=request.guidance_scale,
+                eta=eta(pipe.scheduler),
                 num_images_per_prompt=len(batch),
                 generator=diffusion.generators(request.seed, batch),
                 callback_on_step_end=diffusion.step_callback(batch, on_step),
@@ -117,15 +143,28 @@ class SdxlEngine(Engine):
             ).images
             return diffusion.to_pixels(pictures)
         finally:
+            # The hooks are those of `pipe`, whichever pipeline drew.
             pipe.maybe_free_model_hooks()
             # In float16 the pipeline decodes in float32, and an error on the way would leave it so.
             pipe.vae.to(self._residency.dtype)
 
+    def _pipeline(self, pipe: Any, request: Request, start: Start | None) -> Callable[..., Any]:
+        """The pipeline that draws, of the same weights, with what it draws over or how large."""
+        if start is None:
+            return partial(pipe, width=request.width, height=request.height)
+        kind = diffusion.import_diffusers().StableDiffusionXLImg2ImgPipeline
+        over = diffusion.variant(pipe, kind, add_watermarker=False)
+        over.set_progress_bar_config(disable=True)
+        return partial(over, image=start.picture, strength=start.denoise)
+
     def _metadata(self, request: Request, scheduler: Any) -> dict[str, Any]:
         """What is the same for all pictures of a job."""
-        return {
-            "model": checkpoint.model_name(request.model or self.model),
+        metadata = {
+            "model": checkpoint.model_name(self.model_for(request)),
             "guidance_scale": request.guidance_scale,
             "scheduler": scheduler_name(scheduler),
             "dtype": str(self._residency.dtype).removeprefix("torch."),
         }
+        if request.lora:
+            metadata["lora"] = [{"name": name, "strength": strength} for name, strength in request.lora]
+        return metadata

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from consumer.engines.backdrop import Backdrop
 from consumer.engines.base import Engine, OnStep, Options, Output
 from consumer.engines.caption import Caption
 from consumer.engines.scenery import Scene
@@ -27,7 +28,11 @@ SLICE_SECONDS = 0.05
 
 
 class SketchEngine(Engine):
-    """Draws with numpy and Pillow. CONSUMER_SKETCH_SECONDS makes every asset take at least so long."""
+    """Draws with numpy and Pillow. CONSUMER_SKETCH_SECONDS makes every asset take at least so long.
+
+    References shine through, as strongly as they were asked for; of an exact copy, nothing else is seen."""
+
+    references = ("reference_url", "start_reference_url", "end_reference_url")
 
     def __init__(self, model: str, options: Options, residency: "Residency | None" = None) -> None:
         super().__init__(model, options, residency)
@@ -50,19 +55,22 @@ class SketchEngine(Engine):
         motion = 0.5 if request.motion_intensity is None else request.motion_intensity
         started = time.monotonic()
         scene = Scene(request.prompt, seed, width, height)
+        backdrop = Backdrop(request)
         caption = Caption(request.prompt, seed, index, width, height)
         frames = np.empty((count, height, width, 3), np.uint8)
         for step in range(steps):
             for number in range(count * step // steps, count * (step + 1) // steps):
                 frames[number] = scene.at(number / count, motion)
-                caption.write_on(frames[number])
+                backdrop.lay_on(frames[number], number / (count - 1) if count > 1 else 0.5)
+                if not request.exact_copy_mode:
+                    caption.write_on(frames[number])
             while (left := started + self.seconds * (step + 1) / steps - time.monotonic()) > 0:
                 time.sleep(min(left, SLICE_SECONDS))
                 on_step([index], step, steps)
             on_step([index], step + 1, steps)
         if moving:
-            return Output(index, seed, frames, request.fps, _metadata(request))
-        return Output(index, seed, frames[0], metadata=_metadata(request))
+            return Output(index, seed, frames, request.fps, _metadata(request, backdrop))
+        return Output(index, seed, frames[0], metadata=_metadata(request, backdrop))
 
 
 def _seconds(text: str) -> float:
@@ -75,8 +83,10 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _metadata(request: Request) -> dict[str, Any]:
+def _metadata(request: Request, backdrop: Backdrop) -> dict[str, Any]:
     used: dict[str, Any] = {"steps": request.steps, "guidance_scale": request.guidance_scale, "batch_size": 1}
-    if request.reference_url or request.start_reference_url or request.end_reference_url:
-        used["reference"] = "not drawn by sketch"
+    for field, reference in request.references.items():
+        height, width, _ = reference.pixels.shape
+        name = field.removesuffix("_url")
+        used |= {"reference_strength": backdrop.strength, f"{name}_width": width, f"{name}_height": height}
     return used

@@ -36,8 +36,11 @@ class Storage(Protocol):
 
         Cancelling it ends the transfer. Raises StorageRefusedError as well (never these bytes)."""
 
-    async def download(self, key: str) -> bytes:
-        """The bytes of an object. Raises StorageRefusedError where there is none."""
+    async def download(self, key: str, bucket: str | None = None, limit: int | None = None) -> bytes:
+        """The bytes of an object, in another bucket of the same place where one is named.
+
+        Raises StorageRefusedError where there is none, where there is no such other bucket, and where it has more
+        than `limit` bytes: no more than that is read."""
 
     async def sign(self, keys: Sequence[str], seconds: int) -> dict[str, str]:
         """For each of `keys` that is there, a URL that shows it for so long to whoever has it."""
@@ -58,3 +61,8 @@ def check_key(key: str) -> None:
     """Raise StorageRefusedError for a key that leaves the bucket, or that a path cannot hold."""
     if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
         raise StorageRefusedError("The storage refused a key that does not stay inside the bucket.")
+
+
+def too_large(limit: int) -> StorageRefusedError:
+    """The error for an object of more than `limit` bytes."""
+    return StorageRefusedError(f"The object is larger than {limit / 1024**2:g} MiB.")

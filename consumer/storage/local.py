@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from consumer.errors import StorageRefusedError, StorageUnavailableError, StorageUnusableError
-from consumer.storage.base import StoredObject, check_key
+from consumer.storage.base import StoredObject, check_key, too_large
 
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 NOT_ALLOWED = "The local storage may not be written to; let this user write there or set CONSUMER_STORAGE_DIR."
@@ -23,10 +23,10 @@ class LocalStorage:
         self.root = root
         self.bucket = bucket
 
-    def path(self, key: str) -> Path:
+    def path(self, key: str, bucket: str | None = None) -> Path:
         """The file that holds `key`. Raises StorageRefusedError for a key that leaves the bucket's folder."""
         check_key(key)
-        return self.root.joinpath(self.bucket, *key.split("/"))
+        return self.root.joinpath(bucket or self.bucket, *key.split("/"))
 
     async def check(self) -> None:
         """Look whether this user may write to the folder, or make it."""
@@ -38,12 +38,12 @@ class LocalStorage:
         Raises StorageUnavailableError or StorageUnusableError, and then leaves what was there before."""
         await asyncio.to_thread(_write, self.path(key), data)
 
-    async def download(self, key: str) -> bytes:
-        """The bytes of an object. Raises StorageRefusedError where there is none."""
-        path = self.path(key)
+    async def download(self, key: str, bucket: str | None = None, limit: int | None = None) -> bytes:
+        """The bytes of an object. Raises StorageRefusedError where there is none, or more than `limit` bytes."""
+        path = self.path(key, bucket)
         with _ours():
             try:
-                return await asyncio.to_thread(path.read_bytes)
+                return await asyncio.to_thread(_read, path, limit)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
                 raise StorageRefusedError("The local storage has no such object.") from error
 
@@ -104,6 +104,14 @@ def _unlink(path: Path) -> bool:
             path.unlink()
             return True
     return False
+
+
+def _read(path: Path, limit: int | None) -> bytes:
+    with path.open("rb") as file:
+        data = file.read() if limit is None else file.read(limit + 1)
+    if limit is not None and len(data) > limit:
+        raise too_large(limit)
+    return data
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -24,6 +24,8 @@ UNREADABLE = (StorageException, ValueError, LookupError, TypeError)
 NOT_OUR_STORAGE = "InternalError"
 """What storage3 calls an error whose body is not one of the storage's."""
 
+NO_BUCKET = "Bucket not found"
+
 
 @contextmanager
 def translated(bucket: str, content_type: str = "") -> Iterator[None]:
@@ -36,6 +38,16 @@ def translated(bucket: str, content_type: str = "") -> Iterator[None]:
         raise unavailable(bucket, type(error).__name__) from error
     except UNREADABLE as error:
         raise unavailable(bucket, "its reply could not be read") from error
+
+
+def told(reply: httpx.Response) -> tuple[str, str]:
+    """Status and code of an error that was read: those in the body where it is one of the storage's, as storage3 has
+    them."""
+    try:
+        body = reply.json()
+        return str(body["statusCode"]), str(body["error"])
+    except (ValueError, LookupError, TypeError):
+        return str(reply.status_code), NOT_OUR_STORAGE
 
 
 def meaning(bucket: str, status: str, code: str, retry_after: float = 0.0, content_type: str = "") -> ConsumerError:

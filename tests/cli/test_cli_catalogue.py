@@ -39,9 +39,24 @@ def test_job_types_are_told_with_their_defaults(consumer: Command) -> None:
     job_types = by("job_type", consumer("engines", "--json").json["job_types"])
     assert set(job_types) == set(load())
     assert job_types["sdxl_image_high"] == {
-        "job_type": "sdxl_image_high", "engine": "sdxl", "medium": "image", "count": 3, "max_count": 6,
-        "steps": 50, "width": 1024, "height": 1024, "num_frames": None, "served": True,
+        "job_type": "sdxl_image_high", "engine": "sdxl", "medium": "image", "model": None, "count": 3,
+        "max_count": 6, "steps": 50, "width": 1024, "height": 1024, "num_frames": None, "served": True,
     }  # fmt: skip
+
+
+def test_job_types_are_told_with_the_profile_of_the_model(
+    consumer: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "own.toml").write_text('[sdxl_image_fast]\nmodel = "some/model-LCM"\n')
+    monkeypatch.setenv("CONSUMER_JOB_TYPES", str(tmp_path / "own.toml"))
+    monkeypatch.setenv("CONSUMER_MODEL_SDXL", "ByteDance/SDXL-Lightning-8step")
+    job_types = by("job_type", consumer("engines", "--json").json["job_types"])
+    assert [
+        (job_types[name]["model"], job_types[name]["steps"]) for name in ("sdxl_image_fast", "sdxl_image_high")
+    ] == [
+        ("some/model-LCM", 4),
+        (None, 8),
+    ]
 
 
 def test_sketch_alone_serves_every_job_type(consumer: Command, monkeypatch: pytest.MonkeyPatch) -> None:

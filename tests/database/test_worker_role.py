@@ -78,9 +78,6 @@ def test_a_worker_starts_with_it(world: World) -> None:
 
 # What it may do: exactly what the queries need.
 
-FOR_LATER = {("public.jobs", "UPDATE", "enhanced_prompt")}
-"""What no statement needs yet: an engine that rewrites prompts stores what it made of one."""
-
 AT_THE_CALL = {("consumer.claim_ids", "USAGE", None)}
 """Whether a sequence may be used is not looked at before it is."""
 
@@ -111,7 +108,7 @@ def test_each_of_its_rights_is_needed(world: World) -> None:
                 connection.execute("set local role consumer_worker")
                 if next(refusals(connection), None) is None:
                     idle.add((relation, privilege, column))
-        assert idle == FOR_LATER | AT_THE_CALL
+        assert idle == AT_THE_CALL
 
 
 def test_the_sequence_is_needed_by_the_claim(world: World) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from consumer.engines.base import Options
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError
 from single_file import save_single_file
@@ -75,6 +76,21 @@ def test_loading_again_changes_nothing(tiny):
     assert pipe_of(tiny) is pipe
 
 
+def test_two_models_of_one_name_in_two_folders_are_not_taken_for_each_other(tiny, tmp_path):
+    import torch
+
+    pipe, engine = pipe_of(tiny), SdxlEngine("tiny", CPU)
+    pipe.save_pretrained(tmp_path / "one" / "my-model")
+    with torch.no_grad():
+        pipe.unet.conv_out.bias += 0.5
+        pipe.save_pretrained(tmp_path / "other" / "my-model")
+        pipe.unet.conv_out.bias -= 0.5
+    one, other = (draw(engine, model=str(tmp_path / place / "my-model"))[0] for place in ("one", "other"))
+    assert one.metadata["model"] == other.metadata["model"] == "my-model"
+    assert difference(one, draw(tiny)[0]) <= ROUNDING
+    assert difference(one, other) > 5
+
+
 def broken(folder, kind: str) -> str:
     """A model reference that cannot work."""
     path = folder / "wrong"
@@ -131,7 +147,7 @@ def test_no_model_means_sdxl_base():
 @pytest.mark.parametrize("device", ["cuda:99", "banana"])
 def test_a_device_that_is_not_there_is_named_in_one_sentence(device):
     with pytest.raises(EngineUnusableError, match=f"^The device {device} cannot be used here: "):
-        SdxlEngine("tiny", device).load()
+        SdxlEngine("tiny", Options(device=device)).load("tiny")
 
 
 def test_without_the_libraries_the_engine_says_what_to_install(monkeypatch):

@@ -13,7 +13,7 @@ from consumer.engines.caption import Caption, drawable, wrap
 from consumer.engines.sketch import SketchEngine
 from consumer.errors import DrainingError, JobCancelledError, UsageError
 from consumer.job import Medium
-from consumer.request import Request
+from consumer.request import Reference, Request
 
 Steps = list[tuple[tuple[int, ...], int, int]]
 
@@ -128,10 +128,85 @@ def test_the_metadata_says_what_was_used():
     assert output.metadata == {"steps": 9, "guidance_scale": 3.5, "batch_size": 1}
 
 
-@pytest.mark.parametrize("field", ["reference_url", "start_reference_url", "end_reference_url"])
-def test_a_reference_is_not_dropped_without_a_word(field):
-    (output,) = draw(ask(**{field: "https://example.com/fox.png"}))
-    assert output.metadata["reference"] == "not drawn by sketch"
+def halves(width: int = 60, height: int = 60) -> Reference:
+    """A picture that is red on the left and blue on the right."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : width // 2, 0], pixels[:, width // 2 :, 2] = 255, 255
+    return Reference(b"", pixels)
+
+
+def referring(*fields: str, **more: Any) -> Request:
+    found = {field: halves() for field in fields}
+    return ask(**dict.fromkeys(fields, "https://example.com/fox.png"), references=found, **more)
+
+
+FIELDS = ["reference_url", "start_reference_url", "end_reference_url"]
+SKY = np.s_[:20]
+
+
+def test_it_uses_every_reference_so_that_none_is_refused_where_it_stands_in():
+    assert set(SketchEngine.references) == set(FIELDS)
+
+
+@pytest.mark.parametrize("strength", [None, 0.1, 0.9])
+def test_a_reference_is_seen_as_strongly_as_it_was_asked_for(strength):
+    (plain,), (output,) = draw(ask()), draw(referring("reference_url", reference_strength=strength))
+    share = 0.5 if strength is None else strength
+    # Cropped to 96 x 64 in the middle, it is still half red and half blue.
+    expected = plain.pixels[SKY] * (1 - share)
+    expected[:, :40, 0] += 255 * share
+    expected[:, 56:, 2] += 255 * share
+    sides = np.r_[0:40, 56:96]
+    assert np.abs(output.pixels[SKY][:, sides] - expected[:, sides]).max() <= 1
+
+
+def test_an_exact_copy_shows_the_reference_and_nothing_else():
+    (output,) = draw(referring("reference_url", exact_copy_mode=True, prompt=""))
+    assert np.abs(output.pixels[:, :40].astype(int) - [255, 0, 0]).max() <= 1
+    assert np.abs(output.pixels[:, 56:].astype(int) - [0, 0, 255]).max() <= 1
+
+
+def test_a_reference_is_cropped_and_not_stretched():
+    """A black bar of 10 in a tall picture of 60 keeps its place in the middle, in the scale of the width."""
+    pixels = np.full((300, 60, 3), 255, np.uint8)
+    pixels[145:155] = 0
+    found = {"reference_url": Reference(b"", pixels)}
+    (output,) = draw(ask(references=found, reference_url="x", exact_copy_mode=True, width=120, height=120))
+    dark = np.flatnonzero(output.pixels[:, 60, 0] < 128)
+    assert (dark.min(), dark.max()) == (50, 69)
+
+
+def test_a_start_fades_out_and_an_end_fades_in():
+    def change(*fields: str) -> list[float]:
+        (output,) = draw(referring(*fields, medium=Medium.video, num_frames=9, reference_strength=0.9))
+        (plain,) = draw(ask(medium=Medium.video, num_frames=9))
+        return [
+            float(np.abs(a[SKY].astype(int) - b[SKY]).mean()) for a, b in zip(output.pixels, plain.pixels, strict=True)
+        ]
+
+    start, end = change("start_reference_url"), change("end_reference_url")
+    assert start[0] > 20
+    assert end[-1] > 20
+    assert (start[-1], end[0]) == (0, 0)
+    assert start == sorted(start, reverse=True)
+    assert end == sorted(end)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_reference_is_seen_in_a_picture_too(field):
+    (plain,), (output,) = draw(ask()), draw(referring(field))
+    assert np.abs(output.pixels[SKY].astype(int) - plain.pixels[SKY]).mean() > 10
+
+
+def test_the_metadata_says_how_large_the_references_were_and_how_strongly_they_were_used():
+    (output,) = draw(referring("reference_url", reference_strength=0.7))
+    usual = {"steps": 4, "guidance_scale": 6.5, "batch_size": 1}
+    assert output.metadata == {**usual, "reference_strength": 0.7, "reference_width": 60, "reference_height": 60}
+    (output,) = draw(referring("start_reference_url", "end_reference_url"))
+    sizes = {f"{name}_reference_{side}": 60 for name in ("start", "end") for side in ("width", "height")}
+    assert output.metadata == {**usual, "reference_strength": 0.5, **sizes}
+    (output,) = draw(referring("reference_url", reference_strength=0.7, exact_copy_mode=True))
+    assert output.metadata["reference_strength"] == 1
 
 
 def test_every_asset_takes_the_seconds_that_were_set(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from consumer.engines.base import Options
 from consumer.engines.sdxl import SdxlEngine
 from consumer.job import Medium
-from consumer.request import Request
+from consumer.request import Reference, Request
 
 MARKS = [
     pytest.mark.models,
@@ -50,6 +50,20 @@ def make_request(**changes) -> Request:
         "height": 64,
     }
     return Request(**{**plain, **changes})
+
+
+def photograph(width: int, height: int):
+    """uint8 (height, width, 3): brighter to the right, greener downwards, with a bright disc left of the middle."""
+    across, down = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    disc = np.hypot(across - 0.35, down - 0.5) < 0.2
+    return (np.stack([across, down, np.where(disc, 1.0, 0.2)], axis=2) * 255).astype(np.uint8)
+
+
+def referring(pixels=None, **changes) -> dict:
+    """The fields of a request that refers to these pixels, with a size of its own."""
+    pixels = photograph(64, 64) if pixels is None else pixels
+    fetched = {"reference_url": Reference(b"", pixels)}
+    return {"reference_url": "https://example.com/a.png", "references": fetched, "sized": True, **changes}
 
 
 def draw(engine, indexes=(0,), on_step=lambda *_: None, **changes):

@@ -77,6 +77,7 @@ def parameters(stocked: Connection) -> dict[str, Any]:
         "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
         "index": 1, "seed": 7, "url": "u", "thumbnail_url": "t", "format": "png", "file_size": 1000,
         "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
+        "prompt": "p", "enhancement": Jsonb({"result": "rewritten"}),
         "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
         "delay": 60.0, "progress": 50, "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
     }  # fmt: skip
@@ -144,6 +145,7 @@ INTENDED = {
     "record_image": {"jobs_pkey", IMAGES},
     "record_video": {"jobs_pkey", VIDEOS},
     "record_progress": {"jobs_pkey", IMAGES, VIDEOS},
+    "store_prompt": {"jobs_pkey"},
     "own_objects": {"jobs_pkey", IMAGES, VIDEOS},
 }
 

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from consumer.lease import Lease
 from consumer.progress import Progress
+from consumer.settings import PHASE_SECONDS
+from consumer.watchdog import Watchdog
 from jobs import Hands, Jobs
 
 AUDIT = """
@@ -23,7 +25,7 @@ def test_an_engine_that_reports_a_thousand_steps_a_second_is_shown_once_a_second
     jobs: Jobs, worker: Hands, lease: Lease
 ) -> None:
     async def work() -> None:
-        async with Progress(lease, worker.assets, [0], 1) as progress:
+        async with Progress(lease, worker.assets, [0], 1, Watchdog(PHASE_SECONDS)) as progress:
             for step in range(3_000):
                 progress.on_step([0], step, 3_000)
                 await asyncio.sleep(0.001)

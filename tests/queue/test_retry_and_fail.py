@@ -10,8 +10,9 @@ from consumer.delivery import Delivery
 from consumer.errors import Decision, Verdict
 from consumer.lane import Lane
 from consumer.lease import Lease, Trust
-from consumer.process import Workshop, settle
+from consumer.process import Failures, Workshop, settle
 from consumer.references import References
+from consumer.settings import PHASE_SECONDS
 from consumer.storage.local import LocalStorage
 from consumer.watchdog import Watchdog
 from jobs import ERROR
@@ -89,10 +90,10 @@ def test_a_retry_tells_the_workers_that_listen(jobs, db, worker, started):
 
 
 def test_the_delay_of_a_retry_has_jitter_within_its_bounds(jobs, worker, tmp_path: Path):
-    trust, lane = Trust(45, 20), Lane()
+    trust, lane = Trust(45, 20), Lane(Watchdog(PHASE_SECONDS))
     delivery = Delivery(Assets(worker.database), LocalStorage(tmp_path, "b"), trust, 20)
     shop = Workshop(
-        worker.queue, worker.assets, {}, {}, lane, delivery, References(delivery.storage), None, Watchdog({}), print
+        worker.queue, worker.assets, {}, {}, lane, delivery, References(delivery.storage), None, Failures(5), print
     )
     delays = []
     for attempts in [0] * 8 + [1] * 8:

@@ -19,7 +19,7 @@ def test_no_database_url_is_a_usage_error(site: Site) -> None:
 
 
 def test_an_unknown_engine_is_a_usage_error(site: Site) -> None:
-    check_refused(site.start("--engines", "puppet,dall_e"), 2, "dall_e", "sketch, sdxl, puppet")
+    check_refused(site.start("--engines", "puppet,dall_e"), 2, "dall_e", "sketch, sdxl, wan, puppet")
 
 
 def test_no_server_is_told_without_the_password(site: Site) -> None:

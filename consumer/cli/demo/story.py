@@ -64,7 +64,9 @@ def demo(args: argparse.Namespace, interruption: Interruption) -> int:
         say(out, f"rows inserted into `jobs` as a browser would, with a user's claims: {len(wanted)}\n", started)
         patience = PATIENCE if random_weights or args.engine == "sketch" else math.inf
         jobs = watch(out, submitted, worker, folder, interruption, patience)
-        return report(out, jobs, folder, f"the engine {args.engine}", RANDOM.format(setting) if random_weights else "", started)
+        return report(
+            out, jobs, folder, f"the engine {args.engine}", RANDOM.format(setting) if random_weights else "", started
+        )
 
 
 def check(args: argparse.Namespace) -> None:

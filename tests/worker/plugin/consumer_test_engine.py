@@ -1,9 +1,13 @@
 """An engine for tests, installed as a package of its own would be: it draws 8 x 8 pictures and does as it is told.
 
 It stops at a named point while a test listens on a socket of that name in the folder PUPPET_DIR; the points of a job
-begin with its prompt. Each picture that it makes is a line in the file `drawn` there. Fields of a job make it fail
-(`raises`: the name of an exception), leave out pictures (`skips`: their indexes), or take step after step at some of
-them (`endless`: their indexes) for as long as the file `endless` is there.
+begin with its prompt, or with the field `name`. Each picture that it makes is a line in the file `drawn` there, and
+each prompt that it gets one in `prompts`. Fields of a job make it fail (`raises`: the name of an exception), leave out
+pictures (`skips`: their indexes), take step after step at some of them (`endless`: their indexes) for as long as the
+file `endless` is there, work for a while (`works`: seconds), or go through phases (`phases`: their names), each of
+which is a point.
+
+There are two puppets. Each load is a line in the file `loads`; with PUPPET_ALONE only one of them finds room.
 """
 
 import builtins
@@ -19,11 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer import errors
-from consumer.engines.base import Engine, OnStep, Output
+from consumer.engines.base import Engine, OnStep, Output, Phase
 from consumer.request import Request
 
 DIRECTORY = Path(os.environ.get("PUPPET_DIR", "."))
 SIDE = 8
+
+loaded: set[str] = set()
+"""The puppets of this process that are ready for work."""
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
@@ -48,6 +55,12 @@ def fail_as(name: str, prompt: str = "") -> None:
     raise getattr(builtins, name)(f"cannot draw {prompt}")
 
 
+def note(file: str, **line: Any) -> None:
+    """Add a line to a file of this site."""
+    with (DIRECTORY / file).open("a") as notes:
+        notes.write(json.dumps({"pid": os.getpid(), **line}) + "\n")
+
+
 class SlowPixels(np.ndarray[Any, Any]):
     """Pixels that an encoder cannot look at before the test lets it."""
 
@@ -64,13 +77,28 @@ class SlowPixels(np.ndarray[Any, Any]):
 class PuppetEngine(Engine):
     """What the tests need of an engine."""
 
+    name = "puppet"
+
+    def resident(self) -> bool:
+        return not os.environ.get("PUPPET_ALONE") or self.name in loaded
+
     def load(self, model: str) -> None:
         stop_at("load")
         if error := os.environ.get("PUPPET_LOAD_RAISES"):
             fail_as(error)
+        if self.name in loaded:
+            return
+        if os.environ.get("PUPPET_ALONE"):
+            loaded.clear()
+        loaded.add(self.name)
+        note("loads", engine=self.name)
+        if self.residency:
+            self.residency.loads[self.name] += 1
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
-        name = request.prompt
+        # A prompt that was rewritten is too long for the name of a point.
+        name = request.extra.get("name", request.prompt)
+        note("prompts", job=name, prompt=request.prompt)
         for index in indexes:
             if index in request.extra.get("skips", ()):
                 continue
@@ -81,6 +109,10 @@ class PuppetEngine(Engine):
             while index in request.extra.get("endless", ()) and (DIRECTORY / "endless").exists():
                 time.sleep(0.01)
                 on_step([index], 1, 2)
+            for phase in request.extra.get("phases", ()):
+                on_step([index], 1, 2, Phase(phase))
+                stop_at(f"{name}.{phase}")
+            time.sleep(request.extra.get("works", 0))
             on_step([index], 2, 2)
             if error := request.extra.get("raises"):
                 fail_as(error, name)
@@ -88,9 +120,13 @@ class PuppetEngine(Engine):
         stop_at(f"{name}.end")
 
     def _output(self, name: str, index: int, seed: int) -> Output:
-        line = json.dumps({"pid": os.getpid(), "job": name, "index": index, "seed": seed}) + "\n"
-        with (DIRECTORY / "drawn").open("a") as drawn:
-            drawn.write(line)
+        note("drawn", job=name, index=index, seed=seed)
         pixels = picture(seed).view(SlowPixels)
         pixels.point = f"{name}.{index}.encode"
         return Output(index, seed, pixels, metadata={"steps": 2, "guidance_scale": 7.0, "batch_size": 1})
+
+
+class SecondPuppetEngine(PuppetEngine):
+    """Another engine, with a model of its own."""
+
+    name = "puppet2"
