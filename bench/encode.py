@@ -1,7 +1,7 @@
 """Our way from pixels to files against the defaults of Pillow and PyAV: `python bench/encode.py [--quick]`.
 
-Pictures of 1024 x 1024 with and without noise, and a video of 81 frames of 480 x 832. Whatever a route makes is decoded and
-compared with the pixels before it is timed. All routes of one kind run in turn, so that noise meets them alike: one
+Pictures of 1024 x 1024 with and without noise, and a video of 81 frames of 480 x 832. Whatever a route makes is decoded
+and compared with the pixels before it is timed. All routes of one kind run in turn, so that noise meets them alike: one
 after the other in one thread, and then two at a time.
 """
 
@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 import pictures
-import stage
 from consumer import encode
 from pictures import Pixels
+from tables import table
 
 FPS = 16
 SMALL = (encode.THUMBNAIL_SIDE, encode.THUMBNAIL_SIDE)
@@ -178,7 +178,7 @@ def main() -> None:
         rows += measure(name, pixels, small(pixels), THUMBNAIL, runs)
     pixels = pictures.film(frames, height, width, noise=2)
     rows += measure("video, noise 2", pixels, pixels, VIDEO, 1 + runs // 4)
-    stage.table(rows)
+    table(rows)
 
 
 if __name__ == "__main__":

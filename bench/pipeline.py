@@ -1,9 +1,9 @@
 """How much of the time the GPU works: `python bench/pipeline.py [--quick]`.
 
 A whole worker on a real database, with an engine and a storage that only take their time. A job of 1, 2 or 3 pictures
-takes the engine's thread for so many seconds, the last tenth of them for the decoding; each upload, of which there are two
-a picture, and each statement take so many milliseconds more than they do anyway. From the first job's start in the
-engine to the last one's end, the engine should have worked for 0.98 of the time.
+takes the engine's thread for so many seconds, the last tenth of them for the decoding. Each upload, of which there are
+two a picture, takes so many milliseconds, and each statement so many more than it does anyway. From the first job's
+start in the engine to the last one's end, the engine should have worked for 0.98 of the time.
 """
 
 import argparse

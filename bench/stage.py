@@ -1,4 +1,4 @@
-"""What the benchmarks share: a private Postgres with the schema, a no-op job type, and figures side by side."""
+"""What the benchmarks share: a private Postgres with the schema, a no-op job type, and percentiles."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,9 @@ import psycopg
 
 from consumer import embedded, migrate
 from consumer.job import JobType, Medium
+from tables import table
+
+__all__ = ["NOOP", "database", "embedded", "milliseconds", "percentile", "server", "table", "user"]
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -64,12 +67,3 @@ def milliseconds(samples: Sequence[float]) -> dict[str, Any]:
         "p99 ms": round(percentile(samples, 0.99) * 1000, 2),
         "max ms": round(max(samples) * 1000, 2),
     }
-
-
-def table(rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a Markdown table, ready for docs/benchmarks.md."""
-    heads = list(rows[0])
-    print("| " + " | ".join(heads) + " |")
-    print("|" + "---|" * len(heads))
-    for row in rows:
-        print("| " + " | ".join(str(row[head]) for head in heads) + " |")

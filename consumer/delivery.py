@@ -24,7 +24,7 @@ from consumer import events
 from consumer.assets import Assets, Result
 from consumer.encode import Encoded, encode, thumbnail
 from consumer.engines.base import Output
-from consumer.errors import StorageAwayError, StorageUnavailableError, unwrap
+from consumer.errors import StorageUnavailableError, unwrap
 from consumer.job import Medium
 from consumer.lease import Lease, Trust
 from consumer.reach import Reach
@@ -100,9 +100,7 @@ class Delivery:
         try:
             await self._upload(lease, key, encoded)
         except StorageUnavailableError as error:
-            if await self.reach.ask():
-                raise
-            raise StorageAwayError(str(error)) from error
+            raise await self.reach.judge(error) from error
         self.reach.found()
 
     async def _upload(self, lease: Lease, key: str, encoded: Encoded) -> None:

@@ -7,12 +7,17 @@ cannot meet the upload of a successor.
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 from uuid import UUID
 
 from consumer import events
 from consumer.errors import JobCancelledError, LeaseLostError, StoppedError
 from consumer.job import Job, Status
 from consumer.queue import Queue
+from consumer.tasks import end
+
+T = TypeVar("T")
 
 
 class Lease:
@@ -38,6 +43,16 @@ class Lease:
     async def wait_stopped(self) -> None:
         """Return when there is a reason to stop."""
         await self._stop.wait()
+
+    async def hold(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; it is cancelled as soon as there is a reason to stop, which is raised."""
+        working, stopped = asyncio.create_task(work), asyncio.create_task(self.wait_stopped())
+        try:
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self.check()
+            return working.result()
+        finally:
+            await end(working, stopped)
 
 
 class Trust:

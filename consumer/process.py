@@ -4,8 +4,8 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,11 +23,12 @@ from consumer.errors import (
     EngineHungError,
     IncompleteError,
     LeaseLostError,
+    StorageUnavailableError,
     Verdict,
-    decide,
     public_message,
     unwrap,
 )
+from consumer.failures import Failures
 from consumer.job import Job, JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease
@@ -35,37 +36,6 @@ from consumer.progress import Progress
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.request import Request, parse
-
-
-class Failures:
-    """Counts those in a row that this process may be to blame for. With the `most`th it is unfit."""
-
-    def __init__(self, most: float) -> None:
-        self.most = most
-        self._in_a_row = 0
-        self._undecided = 0
-
-    @contextmanager
-    def undecided(self) -> Iterator[None]:
-        """A job has left the lane. While it may still be completed, nobody knows how long the row is."""
-        self._undecided += 1
-        try:
-            yield
-        finally:
-            self._undecided -= 1
-
-    def completed(self) -> None:
-        """A job was completed, which ends the row; one that was cancelled, lost or rejected proves nothing."""
-        self._in_a_row = 0
-
-    def decide(self, error: BaseException, job: Job) -> Decision:
-        """What follows from `error`, which is counted."""
-        row = 0 if self._undecided else self._in_a_row
-        decision = decide(
-            error, attempts=job.attempts, max_attempts=job.max_attempts, failures=row, max_failures=self.most
-        )
-        self._in_a_row += decision.suspicious
-        return decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +99,22 @@ async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
     pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
-    request = await shop.references.fetch(lease.job, request, engine.references)
+    request = await refer(lease, request, engine, shop)
     async with Progress(lease, shop.assets, pending, request.count, shop.lane.watchdog) as progress:
         request = await enhance(lease, request, progress, shop)
         progress.on_step(pending, 0, request.steps, Phase.load)
-        await shop.lane.run(partial(engine.load, request.model or engine.model))
+        await shop.lane.run(lambda: engine.load(engine.model_for(request)))
         async with aclosing(shop.lane.iterate(partial(engine.generate, request, pending, progress.on_step))) as outputs:
             async for output in outputs:
                 await shop.delivery.put(lease, request.medium, output)
+
+
+async def refer(lease: Lease, request: Request, engine: Engine, shop: Workshop) -> Request:
+    """The request with the pictures that it refers to."""
+    try:
+        return await lease.hold(shop.references.fetch(lease.job, request, engine.references))
+    except StorageUnavailableError as error:
+        raise await shop.delivery.reach.judge(error) from error
 
 
 async def enhance(lease: Lease, request: Request, progress: Progress, shop: Workshop) -> Request:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from consumer import events
-from consumer.errors import StorageUnavailableError
+from consumer.errors import ConsumerError, StorageAwayError, StorageUnavailableError
 from consumer.storage.base import Storage
 
 LONGEST_PAUSE = 30.0
@@ -54,6 +54,10 @@ class Reach:
             return False
         self.found()
         return True
+
+    async def judge(self, error: StorageUnavailableError) -> ConsumerError:
+        """`error`, or StorageAwayError where the storage answers nothing at all."""
+        return error if await self.ask() else StorageAwayError(str(error))
 
     async def keep(self) -> None:
         """Ask again and again while it is away, for ever. Raises StorageUnusableError."""

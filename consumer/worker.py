@@ -26,13 +26,14 @@ from consumer.engines.base import Engine
 from consumer.engines.enhance import Enhancer
 from consumer.engines.residency import Residency
 from consumer.errors import DrainingError, EngineHungError, StorageUnusableError, UsageError
+from consumer.failures import Failures
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
 from consumer.job import JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease, Leases, Trust
 from consumer.listen import Listener
-from consumer.process import Failures, Workshop, process
+from consumer.process import Workshop, process
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.rescue import Rescuer

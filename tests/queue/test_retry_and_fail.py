@@ -8,9 +8,10 @@ import pytest
 from consumer.assets import Assets
 from consumer.delivery import Delivery
 from consumer.errors import Decision, Verdict
+from consumer.failures import Failures
 from consumer.lane import Lane
 from consumer.lease import Lease, Trust
-from consumer.process import Failures, Workshop, settle
+from consumer.process import Workshop, settle
 from consumer.references import References
 from consumer.settings import PHASE_SECONDS
 from consumer.storage.local import LocalStorage

@@ -1,6 +1,7 @@
 """A whole worker whose jobs refer to pictures: whose they are, how often they are fetched, what is told of them."""
 
 import json
+import threading
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from stand_in import SECRET_KEY, Bucket, StorageServer, faults
+from stand_in.wire import Exchange
 from user_jobs import UserJobs
 from workers import Site, Worker
 
@@ -160,3 +162,38 @@ def test_a_bucket_that_the_project_lacks_fails_the_job_and_not_the_worker(
     worker = site.start("--drain-and-exit", **variables(api))
     assert worker.wait() == 0
     check_failed(jobs, job, worker, "reference_image_url could not be had: the project has no bucket user-library.")
+
+
+def test_a_storage_that_answers_nothing_costs_no_attempt(site: Site, jobs: UserJobs, api: StorageServer) -> None:
+    api.put(f"{jobs.user}/photo.png", photo())
+    worker = site.start_idle(**variables(api) | {"upload_seconds": "0.3"})
+    api.fail(faults.html(503), times=1_000_000)
+    sent = {"reference_image_url": f"{jobs.user}/photo.png", "exact_copy_mode": True, **SMALL}
+    job = jobs.submit("", 1, "sdxl_image_fast", **sent)
+    worker.wait_for("job.release", job_id=job)
+    api.mend()
+    assert worker.wait_for("job.claimed", count=2, job_id=job)["attempt"] == 1
+    worker.wait_for("job.completed", job_id=job)
+
+
+def test_a_job_that_is_cancelled_does_not_wait_for_its_reference(
+    site: Site, jobs: UserJobs, api: StorageServer
+) -> None:
+    held = threading.Event()
+    asked = threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        asked.set()
+        held.wait(60)
+        exchange.act()
+
+    api.put(f"{jobs.user}/photo.png", photo())
+    api.fail(hold, method="GET", path="photo.png")
+    worker = site.start_idle(**variables(api))
+    job = jobs.submit("", 1, "sdxl_image_fast", reference_image_url=f"{jobs.user}/photo.png", exact_copy_mode=True)
+    try:
+        assert asked.wait(20)
+        jobs.cancel(job)
+        worker.wait_for("job.cancelled", job_id=job, seconds=10)
+    finally:
+        held.set()

@@ -73,3 +73,15 @@ def test_a_job_for_the_other_engine_waits_no_longer_than_the_bound_and_one_job(
     assert not worker.events("worker.draining")
     told = eventually(lambda: (now := json.loads(path.read_text()))["loads"].get("puppet") == 2 and now, "it is told")
     assert told["loads"] == {"puppet": 2, "puppet2": 1}
+
+
+def test_two_long_lines_take_turns_of_the_length_that_is_set(site: Site, jobs: UserJobs) -> None:
+    bound = 1.0
+    for n in range(15):
+        jobs.submit(f"a-{n}", works=0.1)
+        jobs.submit(f"b-{n}", job_type="puppet2", works=0.1)
+    run(site, affinity_seconds=str(bound))
+    lasted = jobs.value("select extract(epoch from max(started_at) - min(started_at))::float from public.jobs")
+    assert lasted > 2 * bound
+    # One to begin with, one for each turn that was over, and one when a line came to its end.
+    assert 3 <= len(loads(site)) <= 1 + lasted / bound + 1

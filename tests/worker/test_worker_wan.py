@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from consumer.engines.tiny_wan import BUILDERS
 from user_jobs import UserJobs
 from workers import Site
 
@@ -93,3 +94,20 @@ def test_jobs_of_both_media_and_from_a_start_frame_are_whole(site: Site, jobs: U
     assert (failed["status"], failed["attempts"]) == ("failed", 1)
     assert failed["error_message"] == "start_reference_url is for videos, and image_fast makes pictures."
     assert "lighthouse" not in worker.output
+    [stopped] = worker.events("worker.stopped")
+    assert {line.split("=")[0].split("#")[0] for line in stopped["loads"].split()} == {"wan:tiny", "wan:tiny-2.2-i2v"}
+
+
+def test_a_model_that_a_job_does_not_need_is_not_loaded_for_it(site: Site, jobs: UserJobs) -> None:
+    start = site.file(f"{jobs.user}/start.png")
+    start.parent.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(start)
+    begun = jobs.submit("a lighthouse", 1, "video_fast", **SENT, num_frames=5, first_frame=f"{jobs.user}/start.png")
+    folder = site.directory / "from-text"
+    BUILDERS["tiny"]().save_pretrained(folder)
+    models = {"model_wan": str(folder), "model_wan_i2v": "tiny-2.2-i2v"}
+    worker = site.start("--drain-and-exit", engines="wan", device="cpu", **models)
+    assert worker.wait(STARTING) == 0, worker.output
+    assert jobs.get(begun)["status"] == "completed"
+    [stopped] = worker.events("worker.stopped")
+    assert stopped["loads"] == "wan:tiny-2.2-i2v=1"
