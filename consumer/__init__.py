@@ -7,15 +7,21 @@ The map of the house, from the top down; imports go down only.
     intake      where the next job comes from: a claim, after a hint or a sweep
     process     ONE JOB, top to bottom
     listen      LISTEN, reconnect; wake-ups are hints
+    preload     the model that is loaded before the first claim
     lease       who holds a job, since when it is trusted, why it must stop
     heartbeat   keeps our jobs, rescues those of the dead (rescue: who is dead)
     lane        one thread to the GPU, one job at a time
+    watchdog    notices work there that hangs
+    turns       which engines are claimed from, so that models are not loaded at each job
+    failures    failures in a row: when a process stops blaming the jobs
     progress    how far a job is, shown at most once a second
     reach       whether the storage is there; nothing is claimed while it is away
     delivery    encode -> thumbnail -> upload -> record, beside the GPU
     queue       claim, complete, retry, fail, release, rescue: one method per file in sql/queries
     assets      the image and video rows of a job
-    engines/    what makes the pixels: sketch, sdxl, and yours
+    engines/    what makes the pixels: sketch, sdxl, wan, and yours; enhance rewrites prompts; residency (with its
+                neighbours ledger, placement, offload, budget, memory) keeps what they load on one device
+    references  the pictures that a request refers to (web gets them, pictures reads them)
     storage/    where the bytes go: a bucket on Supabase, or a folder
     database    connections; refuses a schema that is too old
     pooler      which way a DSN goes: direct, or through a pooler in session or transaction mode
@@ -32,7 +38,8 @@ The map of the house, from the top down; imports go down only.
     encode      pixels -> PNG, WebP, MP4 bytes; made once
     request     a jobs row -> a validated Request, or Rejected with a sentence (fields, sizes, limits help)
     errors      what can go wrong, and the one table that decides what follows
-    job, job_types, backoff, settings, events, statements, child, interruption: the nouns and small rules
+    job, job_types, profiles, tables, backoff, settings, events, statements, child, tasks, interruption: the nouns and
+                small rules
 """
 
 __version__ = "0.1.0.dev0"

@@ -54,8 +54,9 @@ declare
   filled boolean;
 begin
   for relation in
+    -- CASE, because the names of columns are there as well, and to_regclass would take one for a table elsewhere.
     select object from consumer.created
-    where object in ('public.jobs', 'public.images', 'public.videos') and to_regclass(object) is not null
+    where case when object in ('public.jobs', 'public.images', 'public.videos') then to_regclass(object) is not null end
     order by object desc
   loop
     execute format('select exists (select from %s)', relation) into filled;
