@@ -16,11 +16,11 @@ from consumer.engines import tiny, tiny_wan
 
 
 @contextmanager
-def born(device: str, dtype: torch.dtype) -> Iterator[None]:
+def born(device: str, dtype: str) -> Iterator[None]:
     """Whatever is built within gets its weights there, in this dtype, and the same ones each time."""
     before = torch.get_default_dtype()
     torch.manual_seed(0)
-    torch.set_default_dtype(dtype)
+    torch.set_default_dtype(getattr(torch, dtype))
     try:
         with torch.device(device), torch.no_grad():
             yield
@@ -28,16 +28,7 @@ def born(device: str, dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def loud(module: torch.nn.Module) -> Any:
-    """Without this, torch's own initial weights let the signal fade from layer to layer, and the pictures are grey."""
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, torch.nn.Conv2d | torch.nn.Conv3d):
-                part.weight.mul_(3**0.5)
-    return module
-
-
-def build_sdxl(device: str, dtype: torch.dtype) -> Any:
+def build_sdxl(device: str, dtype: str) -> Any:
     """A `StableDiffusionXLPipeline` as stable-diffusion-xl-base-1.0 is configured: 3.5 billion weights."""
     small = tiny.build_sdxl()
     vocabulary = len(small.tokenizer)
@@ -71,7 +62,7 @@ def build_sdxl(device: str, dtype: torch.dtype) -> Any:
             CLIPTextModelWithProjection(_clip(vocabulary, 1280, layers=32, heads=20, activation="gelu")),
         ]
     return diffusers.StableDiffusionXLPipeline(
-        vae=loud(vae),
+        vae=vae.eval(),
         text_encoder=texts[0].eval(),
         text_encoder_2=texts[1].eval(),
         tokenizer=small.tokenizer,
@@ -98,7 +89,7 @@ def _clip(vocabulary: int, width: int, *, layers: int, heads: int, activation: s
     )
 
 
-def build_wan(device: str, dtype: torch.dtype) -> Any:
+def build_wan(device: str, dtype: str) -> Any:
     """A `WanPipeline` as Wan2.1-T2V-1.3B is configured, its VAE in float32; 1.4 billion weights in the transformer."""
     small = tiny_wan.build_wan()
     with born(device, dtype):
@@ -110,12 +101,12 @@ def build_wan(device: str, dtype: torch.dtype) -> Any:
             feed_forward_proj="gated-gelu",
         )  # fmt: skip
         text_encoder = UMT5EncoderModel(config)
-    with born(device, torch.float32):
+    with born(device, "float32"):
         vae = diffusers.AutoencoderKLWan()
     return diffusers.WanPipeline(
         tokenizer=small.tokenizer,
         text_encoder=text_encoder.eval(),
         transformer=transformer.eval(),
-        vae=loud(vae).eval(),
+        vae=vae.eval(),
         scheduler=small.scheduler,
     )

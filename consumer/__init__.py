@@ -6,8 +6,8 @@ The map of the house, from the top down; imports go down only.
     worker      THE LOOP: listener, claims, heartbeat, rescuer; signals and drain
     intake      where the next job comes from: a claim, after a hint or a sweep
     process     ONE JOB, top to bottom
-    listen      LISTEN, reconnect; wake-ups are hints
     preload     the model that is loaded before the first claim
+    listen      LISTEN, reconnect; wake-ups are hints
     lease       who holds a job, since when it is trusted, why it must stop
     heartbeat   keeps our jobs, rescues those of the dead (rescue: who is dead)
     lane        one thread to the GPU, one job at a time
