@@ -12,7 +12,8 @@ import diffusers
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, UMT5Config, UMT5EncoderModel
 
-from consumer.engines import tiny, tiny_wan
+from consumer.engines.tiny import build_sdxl as build_tiny_sdxl
+from consumer.engines.tiny_wan import build_wan as build_tiny_wan
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def born(device: str, dtype: str) -> Iterator[None]:
 
 def build_sdxl(device: str, dtype: str) -> Any:
     """A `StableDiffusionXLPipeline` as stable-diffusion-xl-base-1.0 is configured: 3.5 billion weights."""
-    small = tiny.build_sdxl()
+    small = build_tiny_sdxl()
     vocabulary = len(small.tokenizer)
     with born(device, dtype):
         unet = diffusers.UNet2DConditionModel(
@@ -91,7 +92,7 @@ def _clip(vocabulary: int, width: int, *, layers: int, heads: int, activation: s
 
 def build_wan(device: str, dtype: str) -> Any:
     """A `WanPipeline` as Wan2.1-T2V-1.3B is configured, its VAE in float32; 1.4 billion weights in the transformer."""
-    small = tiny_wan.build_wan()
+    small = build_tiny_wan()
     with born(device, dtype):
         transformer = diffusers.WanTransformer3DModel(
             num_attention_heads=12, attention_head_dim=128, text_dim=4096, ffn_dim=8960, num_layers=30

@@ -103,13 +103,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict, the sentence that the user may read, whether this process is unfit for further work, and whether
-    this is a failure that its engines or its device may be to blame for."""
+    """A verdict, the sentence that the user may read, whether this process is unfit for further work, whether this is
+    a failure that its engines or its device may be to blame for, and whether a job that is released comes again only
+    after a while, behind others that may fare better."""
 
     verdict: Verdict
     message: str
     unusable: bool = False
     suspicious: bool = False
+    later: bool = False
 
 
 # From the most particular class to the least; the first that matches decides.
@@ -130,17 +132,30 @@ UNUSABLE = (EngineUnusableError, EngineHungError, StorageUnusableError)
 """After these the process is unfit for any further job."""
 
 
+MOST_GIVEN_BACK = 2
+"""So often a job gets its attempt back from a process that became unusable; then it may be what makes it so."""
+
 BLAMELESS = (RejectedError, ReferenceUnavailableError, StorageRefusedError, StorageUnavailableError)
 """Failures that say nothing about the engines and the device of this process."""
 
 
 def decide(
-    error: BaseException, *, attempts: int, max_attempts: int, failures: int = 0, max_failures: float = math.inf
+    error: BaseException,
+    *,
+    attempts: int,
+    max_attempts: int,
+    given_back: int = 0,
+    failures: int = 0,
+    max_failures: float = math.inf,
 ) -> Decision:
-    """What follows from `error` in attempt number `attempts` (from 1) of at most `max_attempts`, in a process that has
-    seen `failures` suspicious ones in a row before it, and is unfit with the `max_failures`th."""
+    """What follows from `error` in attempt number `attempts` (from 1) of at most `max_attempts`, after `given_back`
+    that did not count, in a process that has seen `failures` suspicious ones in a row before it, and is unfit with the
+    `max_failures`th."""
     error = unwrap(error)
     verdict = next(verdict for kind, verdict in POLICY if isinstance(error, kind))
+    later = isinstance(error, EngineUnusableError)
+    if later and given_back >= MOST_GIVEN_BACK:
+        verdict = Verdict.retry
     if verdict is Verdict.retry and attempts >= max_attempts:
         verdict = Verdict.fail
     message, unusable = public_message(error), isinstance(error, UNUSABLE)
@@ -151,7 +166,7 @@ def decide(
         if failures:
             verdict = Verdict.release
             message = f"{failures + 1} jobs in a row failed here; another process may do better."
-    return Decision(verdict, message, unusable, suspicious)
+    return Decision(verdict, message, unusable, suspicious, later)
 
 
 def unwrap(error: BaseException) -> BaseException:

@@ -32,7 +32,12 @@ class Failures:
         """What follows from `error`, which is counted."""
         row = 0 if self._undecided else self._in_a_row
         decision = decide(
-            error, attempts=job.attempts, max_attempts=job.max_attempts, failures=row, max_failures=self.most
+            error,
+            attempts=job.attempts,
+            max_attempts=job.max_attempts,
+            given_back=job.given_back,
+            failures=row,
+            max_failures=self.most,
         )
         self._in_a_row += decision.suspicious
         return decision

@@ -46,7 +46,8 @@ class JobType:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One claimed row of `jobs`. `metadata` is the request as the frontend sent it: untrusted, and the text itself
-    where it is JSON that Python cannot hold."""
+    where it is JSON that Python cannot hold. `given_back` counts the attempts that did not count, for a worker was to
+    blame."""
 
     id: UUID
     user_id: UUID
@@ -58,3 +59,4 @@ class Job:
     metadata: Any
     original_prompt: str | None = None
     enhanced_prompt: str | None = None
+    given_back: int = 0

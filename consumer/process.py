@@ -155,6 +155,9 @@ async def settle(lease: Lease, decision: Decision, error: BaseException, shop: W
             return await queue.retry_job(job, delay(job.attempts), describe(lease, queue, error))
         case Verdict.fail:
             return await queue.fail_job(job, decision.message, describe(lease, queue, error))
+        case Verdict.release if decision.later:
+            told = describe(lease, queue, error) | {"given_back": True}
+            return await queue.retry_job(job, delay(job.given_back + 1), told, give_back=True)
         case Verdict.release:
             return await queue.release_job(job.id, job.claim_id)
     return True

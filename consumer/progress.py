@@ -55,8 +55,9 @@ class Progress:
         while True:
             steps = dict(self._percent)
             if steps != self._shown:
+                news = dict(steps.items() - self._shown.items())
                 with suppress(*AWAY):
-                    await self._assets.progress(self._lease.job, self._overall(steps), steps)
+                    await self._assets.progress(self._lease.job, self._overall(steps), news)
                     self._shown = steps
             await asyncio.sleep(INTERVAL)
 

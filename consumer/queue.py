@@ -69,9 +69,10 @@ class Queue:
         [row] = await self._surely("complete_job", job, count=count, measured=MEASURED)
         return row["completed"], row["held"]
 
-    async def retry_job(self, job: Job, delay: float, error: Mapping[str, Any]) -> bool:
-        """Queue the job again after `delay` seconds; False when it is no longer ours."""
-        return bool(await self._surely("retry_job", job, delay=delay, error=Jsonb(error)))
+    async def retry_job(self, job: Job, delay: float, error: Mapping[str, Any], *, give_back: bool = False) -> bool:
+        """Queue the job again after `delay` seconds, with its attempt where that does not count (`give_back`); False
+        when it is no longer ours."""
+        return bool(await self._surely("retry_job", job, delay=delay, error=Jsonb(error), give_back=give_back))
 
     async def fail_job(self, job: Job, message: str, error: Mapping[str, Any]) -> bool:
         """End the job with a sentence for the user; False when it is no longer ours."""

@@ -77,7 +77,7 @@ class Web:
         Raises RejectedError or, where it may be had later, ReferenceUnavailableError; both name the field `name`."""
         try:
             return await self._follow(name, url, limit)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise RejectedError(f"{name} is an address that nobody could follow.") from error
         except httpx.HTTPError as error:
             raise unavailable(name, "there was no connection to its server, or it broke") from error

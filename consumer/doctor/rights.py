@@ -19,8 +19,8 @@ USER = {
 WORKER = (
     "revision", "known_job_types", "heartbeat", "held_jobs", "mark_idle", "promote_due", "claim_job", "read_status",
     "prepare_images", "prepare_videos", "pending_images", "pending_videos", "record_progress", "record_image",
-    "store_prompt", "record_video", "complete_job", "retry_job", "fail_job", "release_job", "watch_workers", "rescue_jobs",
-    "delete_worker", "probe_listener",
+    "store_prompt", "record_video", "complete_job", "retry_job", "fail_job", "release_job", "watch_workers",
+    "rescue_jobs", "delete_worker", "probe_listener",
 )  # fmt: skip
 """The statements of a worker, by their files in sql/queries."""
 

@@ -42,5 +42,6 @@ busy as (
   where w.id = %(worker_id)s::uuid and w.idle_since is not null and exists (select from claimed)
 )
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
-  metadata::text, original_prompt, enhanced_prompt
+  metadata::text, original_prompt, enhanced_prompt,
+  jsonb_array_length(jsonb_path_query_array(errors, '$[*] ? (@.given_back == true)')) as given_back
 from claimed

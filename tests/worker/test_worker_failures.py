@@ -4,6 +4,8 @@ import json
 from datetime import datetime
 from uuid import UUID
 
+import pytest
+
 from jobs import Row
 from user_jobs import UserJobs
 from workers import Site, Worker, check_picture
@@ -102,6 +104,12 @@ def test_an_engine_that_is_unusable_gives_its_job_back_and_ends_the_worker(site:
     assert [(row["status"], row["attempts"]) for row in rows] == [("queued", 0)] * 3
     assert [row["claim_id"] is not None for row in rows] == [True, False, False], "only one met the engine"
     assert worker.events("worker.draining", reason="The puppet cannot do that.")
+    assert rows[0]["available_at"] is not None, "others go first, for it may be the job that breaks the engine"
+    [told] = rows[0]["errors"]
+    assert (told["type"], told["message"], told["given_back"]) == (
+        "EngineUnusableError", "The puppet cannot do that.", True
+    )  # fmt: skip
+    jobs.hurry(waiting[0])
     assert site.start("--drain-and-exit").wait() == 0
     assert {(jobs.get(job)["status"], jobs.get(job)["attempts"]) for job in waiting} == {("completed", 1)}
 
@@ -111,6 +119,28 @@ def test_an_engine_that_breaks_in_the_middle_gives_its_job_back_with_what_is_don
     worker = site.start()
     assert worker.wait() == 3
     assert (jobs.get(job)["status"], jobs.get(job)["attempts"]) == ("queued", 0)
+
+
+def test_a_job_that_breaks_the_engine_each_time_ends_failed_and_holds_up_nobody(site: Site, jobs: UserJobs) -> None:
+    bad = jobs.submit("bad", raises="EngineUnusableError")
+    good = jobs.submit("good")
+    assert site.start("--drain-and-exit", max_attempts="2").wait() == 3
+    assert site.start("--drain-and-exit", max_attempts="2").wait() == 0
+    assert jobs.get(good)["status"] == "completed"
+    for _ in range(3):
+        jobs.hurry(bad)
+        assert site.start("--drain-and-exit", max_attempts="2").wait() == 3
+    row = jobs.get(bad)
+    assert [error.get("given_back", False) for error in row["errors"]] == [True, True, False, False]
+    assert (row["status"], row["attempts"], row["error_message"]) == ("failed", 2, "The puppet cannot do that.")
+
+
+@pytest.mark.parametrize("errors", ["{}", "3", '[3, [1], {"given_back": 1}]', "null"])
+def test_whatever_somebody_wrote_into_errors_the_job_is_claimed(site: Site, jobs: UserJobs, errors: str) -> None:
+    job = jobs.submit("job")
+    jobs.run("update public.jobs set errors = %s::jsonb where id = %s", errors, job)
+    assert site.start("--drain-and-exit").wait() == 0
+    assert jobs.get(job)["status"] == "completed"
 
 
 def test_an_engine_that_loses_its_way_with_an_iterator_does_not_stop_the_lane(site: Site, jobs: UserJobs) -> None:
