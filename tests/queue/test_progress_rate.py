@@ -39,3 +39,25 @@ def test_an_engine_that_reports_a_thousand_steps_a_second_is_shown_once_a_second
     assert len(told) >= 2
     assert all((later["at"] - earlier["at"]).total_seconds() >= 0.99 for earlier, later in pairwise(told))
     assert all(earlier["progress"] < later["progress"] < 100 for earlier, later in pairwise(told))
+
+
+def test_a_picture_that_does_not_move_is_not_told_again(jobs: Jobs, worker: Hands) -> None:
+    async def work(lease: Lease) -> None:
+        async with Progress(lease, worker.assets, [0, 1, 2], 3, Watchdog(PHASE_SECONDS)) as progress:
+            for step in range(3):
+                progress.on_step([0], step, 3)
+                await asyncio.sleep(1)
+
+    jobs.add(metadata={"num_images": 3})
+    lease = Lease(worker.take())
+    jobs.run(AUDIT)
+    try:
+        worker.do(work(lease))
+        told = jobs.run("select progress from public.told order by at")
+    finally:
+        jobs.run(AWAY)
+    # The three rows once, as the work begins; then the one that moves.
+    shown = [row["progress"] for row in told]
+    assert shown.count(0) == 3
+    assert len(shown) > 3
+    assert shown[3:] == sorted(set(shown[3:]))
