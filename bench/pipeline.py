@@ -156,7 +156,7 @@ def measure(running: stage.embedded.Server, name: str, case: Case, side: int) ->
         "wall s": round(wall, 2),
         "engine works": f"{engine.worked / wall:.3f}",
         "between jobs ms": round(1000 * (wall - engine.worked) / max(1, case.jobs - 1), 1),
-        "of these blocked s": round(blocked, 2),
+        "blocked s": round(blocked, 2),
     }
 
 

@@ -33,6 +33,10 @@ class EngineUnusableError(ConsumerError):
     """The engine cannot work in this process (an import, the model, the device): release, exit 3."""
 
 
+class ModelUnusableError(EngineUnusableError):
+    """A model cannot be read here, or never fits on the device; the device itself may be well."""
+
+
 class StorageUnusableError(ConsumerError):
     """This worker cannot store anything (no room, no rights): release, exit 3."""
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from consumer import events
@@ -61,8 +61,9 @@ class Intake:
         self._closed = True
         self._wake.set()
 
-    async def next_job(self) -> Lease | None:
-        """The next job, waited for; None once closed."""
+    async def next_job(self, free: Callable[[], Awaitable[None]]) -> Lease | None:
+        """The next job, waited for; None once closed. `free` returns when this worker could begin it: until then one
+        that stands in line is taken, but none is waited for, for an idle worker would begin it sooner."""
         idle_since, looks, source = time.monotonic(), 0, "line"
         while not self._closed:
             self._wake.clear()
@@ -76,6 +77,8 @@ class Intake:
                     return self.leases.add(job)
                 looks += 1
                 if looks == 1:
+                    await free()
+                    idle_since = time.monotonic()
                     await self._go_idle()
                     continue
                 wait = max(0.0, self._sweep_at - time.monotonic())
@@ -110,7 +113,7 @@ class Intake:
         return job
 
     async def _claim(self) -> Job | None:
-        for engines in self.turns.order():
+        for engines in () if self._closed else self.turns.order():
             if job := await self.queue.claim_job(engines, self.job_types):
                 self.turns.took(job.engine)
                 return job

@@ -1,4 +1,4 @@
-"""The lane to the GPU: one thread, one job at a time."""
+"""The lane to the GPU: one thread, one job at a time, and behind it one that gets ready meanwhile."""
 
 import asyncio
 import time
@@ -14,23 +14,42 @@ _END = object()
 
 
 class Turn:
-    """The right to use the lane; `release` gives it back."""
+    """One job's way: next in line, on the lane, and off it. Each step is harmless when repeated."""
 
     def __init__(self, lane: "Lane") -> None:
-        self._lane: Lane | None = lane
+        self._lane = lane
+        self._next = True
+        self._begun = False
+
+    async def begin(self) -> None:
+        """Wait until no other job is on the lane."""
+        if not self._begun:
+            await self._lane._lock.acquire()
+            self._begun = True
+
+    def end_soon(self) -> None:
+        """Let the next job get ready behind this one."""
+        if self._next:
+            self._lane._line.release()
+            self._next = False
 
     def release(self) -> None:
-        """Let the next job onto the lane; harmless when repeated."""
-        if self._lane:
+        """Let the next job onto the lane."""
+        self.end_soon()
+        if self._begun:
             self._lane._lock.release()
-            self._lane = None
+            self._begun = False
 
 
 class Lane:
-    """Runs an engine's synchronous code in one thread, and counts for how long it ran and how long it waited."""
+    """Runs an engine's synchronous code in one thread, and counts for how long it ran and how long it waited.
+
+    Once `ending` is set, a job that has not begun does not begin."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self.watchdog = watchdog
+        self.ending = False
+        self._line = asyncio.Lock()
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self.running = 0
@@ -38,8 +57,8 @@ class Lane:
         self.blocked_seconds = 0.0
 
     async def turn(self) -> Turn:
-        """Wait until no other job is on the lane."""
-        await self._lock.acquire()
+        """Be next in line: wait until the job on the lane is about to end."""
+        await self._line.acquire()
         return Turn(self)
 
     async def run(self, work: Callable[[], T]) -> T:

@@ -20,6 +20,7 @@ from consumer.engines.base import Engine, Phase
 from consumer.engines.enhance import UNTOUCHED, Enhancer
 from consumer.errors import (
     Decision,
+    DrainingError,
     EngineHungError,
     IncompleteError,
     LeaseLostError,
@@ -61,7 +62,7 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
     events.emit("job.claimed", job_id=job.id, job_type=job.job_type, attempt=job.attempts)
     try:
         request = parse(job, shop.job_types[job.job_type])
-        await generate(lease, request, shop)
+        await generate(lease, request, turn, shop)
         turn.release()
         with shop.failures.undecided():
             await shop.delivery.finish(lease)
@@ -91,16 +92,20 @@ def tell(decision: Decision, job: Job, started: float, **reason: str) -> None:
     events.emit(f"job.{decision.verdict}", level=level, job_id=job.id, attempt=job.attempts, seconds=seconds, **reason)
 
 
-async def generate(lease: Lease, request: Request, shop: Workshop) -> None:
+async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -> None:
     """Generate what is missing, and hand each output to delivery as soon as it is there."""
     engine = shop.engines[lease.job.engine]
-    shop.lane.watchdog.begin(Phase.load)
-    await shop.lane.run(partial(engine.check, request))
+    # All this beside the job that is still on the lane.
+    await asyncio.to_thread(engine.check, request)
     pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
     request = await refer(lease, request, engine, shop)
-    async with Progress(lease, shop.assets, pending, request.count, shop.lane.watchdog) as progress:
+    await lease.hold(turn.begin())
+    if shop.lane.ending:
+        raise DrainingError("The worker is going away.")
+    watchdog = shop.lane.watchdog
+    async with Progress(lease, shop.assets, pending, request.count, watchdog, turn.end_soon) as progress:
         request = await enhance(lease, request, progress, shop)
         progress.on_step(pending, 0, request.steps, Phase.load)
         await shop.lane.run(lambda: engine.load(engine.model_for(request)))

@@ -13,8 +13,7 @@ from consumer.errors import UsageError
 from consumer.tables import mistakes, tables_of
 
 BUILT_IN = Path(__file__).with_name("profiles.toml")
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
-STEPS = re.compile(r"(?<!\d)([1-9]\d?)[ _-]?steps?(?![a-z])", re.IGNORECASE)
+STEPS = re.compile(r"(?<![\d.])([1-9]\d?)[ _-]?steps?(?![a-z])", re.IGNORECASE)
 
 
 class Profile(BaseModel):
@@ -30,9 +29,9 @@ class Profile(BaseModel):
 def profile(engine: str, model: str) -> Mapping[str, Any]:
     """The request fields that `model` wants where a request is silent; nothing for a model like any other.
 
-    A model is known by its hub id, or by the name of its file or folder. Where that says a number of steps
-    (`4step`), it is the one."""
-    name = model if HUB_ID.fullmatch(model) else Path(model).name
+    A model is known by its own name, which is the last part of a hub id or of a path. Where that says a number of
+    steps (`4step`), it is the one."""
+    name = Path(model).name
     for each in load():
         if each.engine == engine and re.search(each.match.pattern, name, re.IGNORECASE):
             steps = STEPS.search(name)

@@ -1,7 +1,7 @@
 """How far a job is: told by the engine at every step, shown to the frontend at most once a second."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -22,7 +22,17 @@ DONE = 99
 class Progress:
     """Collects steps from the lane's thread and writes them to the rows while the `async with` lasts."""
 
-    def __init__(self, lease: Lease, assets: Assets, pending: Sequence[int], count: int, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        assets: Assets,
+        pending: Sequence[int],
+        count: int,
+        watchdog: Watchdog,
+        end_soon: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`end_soon` is called after the last step, when only the decoding is left."""
+        self._end_soon = end_soon
         self._lease = lease
         self._assets = assets
         self._count = count
@@ -37,8 +47,11 @@ class Progress:
         self._watchdog.begin(phase)
         for index in indexes:
             self._percent[index] = min(DONE, 100 * done // max(total, 1))
+        if min(self._percent.values()) == DONE:
+            self._loop.call_soon_threadsafe(self._end_soon)
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._report())
         return self
 

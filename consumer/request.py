@@ -1,5 +1,6 @@
 """A jobs row becomes a validated Request, or RejectedError with one sentence."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,8 +72,8 @@ class Request(BaseModel):
     extra: Mapping[str, Any] = {}
 
     def with_text(self, text: str) -> "Request":
-        """The same request for another text, which gets its style, shot and angle as the first one did."""
-        return self.model_copy(update={"prompt": ", ".join([text, *self.looks])})
+        """The same request for another text, which was made from all of the prompt: it may name the looks already."""
+        return self.model_copy(update={"prompt": ", ".join([text, *unnamed(self.looks, text)])})
 
 
 def parse(job: Job, job_type: JobType) -> Request:
@@ -104,7 +105,7 @@ def parse(job: Job, job_type: JobType) -> Request:
         "sized": sent.width is not None or sent.aspect_ratio is not None,
         "num_frames": frames(sent, usual, wanted.fps or 0) if job_type.medium is Medium.video else 1,
         "compel_weights": () if wanted.compel_enabled is False else wanted.compel_weights or (),
-        "enhancement_model": enhancement_model(job, wanted) if text else None,
+        "enhancement_model": None if not text or told(metadata) else enhancement_model(job, wanted),
         "extra": {name: value for name, value in metadata.items() if canonical(name) is None},
     }
     if sent.seed is None:
@@ -118,14 +119,27 @@ def over(base: Fields, top: Fields) -> Fields:
 
 
 def words(job: Job, wanted: Fields) -> tuple[str, tuple[str, ...]]:
-    """The text to draw, the first of enhanced, original and sent prompt; then style, shot and angle."""
+    """The text to draw, the first of enhanced, original and sent prompt; then style, shot and angle, without those that
+    an enhanced prompt names."""
     enhanced = check("enhanced_prompt", job.enhanced_prompt, "prompt")
     original = check("original_prompt", job.original_prompt, "prompt")
     text = enhanced or original or wanted.prompt or ""
     if not text and not wanted.exact_copy_mode:
         raise RejectedError("prompt must not be empty.")
-    looks = (wanted.style, wanted.shot_type, wanted.camera_angle)
-    return text, tuple(look for look in looks if look and look != "none")
+    sent = (wanted.style, wanted.shot_type, wanted.camera_angle)
+    looks = tuple(look for look in sent if look and look != "none")
+    return text, unnamed(looks, text) if enhanced else looks
+
+
+def unnamed(looks: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """Those of `looks` that `text` does not have word for word."""
+    return tuple(look for look in looks if not re.search(rf"(?<!\w){re.escape(look)}(?!\w)", text, flags=re.IGNORECASE))
+
+
+def told(metadata: Mapping[str, Any]) -> bool:
+    """Whether an earlier attempt found out what becomes of the prompt: a job is drawn with one prompt, not with two."""
+    enhancement = metadata.get("enhancement")
+    return isinstance(enhancement, dict) and isinstance(enhancement.get("result"), str)
 
 
 def enhancement_model(job: Job, wanted: Fields) -> str | None:

@@ -48,8 +48,8 @@ OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
 HEAR_SECONDS = 5.0
 """How long the first load waits for the listener: importing torch would hold it up."""
 
-IN_HAND = 3
-"""Jobs that may be in hand at once: one on the lane, the others in delivery."""
+IN_HAND = 6
+"""Jobs that may be in hand at once: one on the lane, one that gets ready, the others in delivery."""
 
 STOP_SECONDS = 2.0
 """How long a job may take to notice that it must stop: one step, or a part that cannot be interrupted."""
@@ -165,6 +165,7 @@ class Worker:
     def _on_signal(self, name: str) -> None:
         self._signals += 1
         self._hurry.set()
+        self.lane.ending = True
         self.drain(name)
         if self._signals == 2:
             self._stop_jobs()
@@ -214,7 +215,7 @@ class Worker:
         while not self._draining.is_set():
             await self._in_hand.acquire()
             turn = await self.lane.turn()
-            lease = await self.intake.next_job()
+            lease = await self.intake.next_job(turn.begin)
             if lease is None:
                 turn.release()
                 self._in_hand.release()
@@ -270,6 +271,7 @@ class Worker:
             self.forced = True
 
     def _unfit(self, reason: str) -> None:
+        self.lane.ending = True
         self.drain(reason, UNUSABLE)
 
     async def _mind_storage(self) -> None:

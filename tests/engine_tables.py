@@ -28,7 +28,7 @@ MEANING = {
     "width": "Pixels; sent together with `height`.",
     "height": "Pixels; sent together with `width`.",
     "resolution": "Width and height in one.",
-    "aspect_ratio": "About as many pixels as the job type's size, in this ratio. Width and height go before it.",
+    "aspect_ratio": "The platform's sizes at 1024x1024, else about as many pixels as usual. Width and height go before it.",
     "quality": "Kept and told; the job type decides.",
     "scheduler": "Which sampler takes the steps; see below. Absent: the model's own.",
     "reference_url": "A picture to start from: an https URL, or a path in the user's own folder of the bucket.",

@@ -11,7 +11,7 @@ from few_steps import MODELS, WAN
 @pytest.mark.parametrize(("model", "steps", "guidance", "scheduler"), MODELS)
 def test_a_few_step_model_is_known_by_its_name(model, steps, guidance, scheduler):
     found = profiles.profile("sdxl", model)
-    assert (found["steps"], found["guidance_scale"], found["scheduler"]) == (steps, guidance, scheduler)
+    assert (found["steps"], found["guidance_scale"], found.get("scheduler")) == (steps, guidance, scheduler)
 
 
 @pytest.mark.parametrize("model", WAN)
@@ -27,7 +27,10 @@ def test_a_few_step_video_model_is_known_by_its_name(model):
         ("sdxl", "stabilityai/stable-diffusion-xl-base-1.0"),
         ("sdxl", "/models/lightning/lcm/base.safetensors"),
         ("sdxl", "HyperRealismXL.safetensors"),
-        ("sdxl", "DreamShaperXL_Turbo_v2.safetensors"),
+        ("sdxl", "lcm/base.safetensors"),
+        ("sdxl", "lightning-ai/sdxl-foo"),
+        ("sdxl", "sdxl_lightning_1step_x0.safetensors"),
+        ("sdxl", "sdxl_lightning_1step_unet_x0"),
         ("wan", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
         ("sketch", "ByteDance/SDXL-Lightning"),
     ],
@@ -36,8 +39,9 @@ def test_a_model_like_any_other_has_no_profile(engine, model):
     assert profiles.profile(engine, model) == {}
 
 
-def test_a_small_turbo_model_draws_small_pictures():
-    found = profiles.profile("sdxl", "stabilityai/sdxl-turbo")
+@pytest.mark.parametrize("model", ["stabilityai/sdxl-turbo", "sd_xl_turbo_1.0_fp16.safetensors"])
+def test_a_small_turbo_model_draws_small_pictures(model):
+    found = profiles.profile("sdxl", model)
     assert (found["width"], found["height"]) == (512, 512)
 
 

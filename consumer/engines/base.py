@@ -99,7 +99,8 @@ class Engine(ABC):
         return self.options.device
 
     def check(self, request: Request) -> None:  # noqa: B027 an engine that can do everything need not say so
-        """Raise RejectedError for what this engine cannot do, before anything is fetched or loaded. Cheap."""
+        """Raise RejectedError for what this engine cannot do, before anything is fetched or loaded. Cheap; alone of
+        all methods it is called beside the lane, while another job may be generated."""
 
     def resident(self) -> bool:
         """Whether it can work without moving another engine's model off the device, because its own is there or finds

@@ -3,6 +3,8 @@
 
 import math
 import os
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumer.engines import diffusion
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 GB = 1e9
+
+# Where a container finds its limit, under cgroups v2 and v1; without one, they hold a word, or more than any RAM.
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def of_device(options: Options, device: "torch.device") -> float:
@@ -31,10 +36,14 @@ def of_device(options: Options, device: "torch.device") -> float:
 
 
 def of_ram(options: Options) -> float:
-    """Bytes for weights in RAM: what the operator set, else half of the machine's."""
+    """Bytes for weights in RAM: what the operator set, else half of the machine's, or of a container's."""
     if options.ram_gb is not None:
         return options.ram_gb * GB
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in LIMITS:
+        with suppress(OSError, ValueError):
+            total = min(total, int(limit.read_text("ascii")))
+    return total / 2
 
 
 def watch_peak(device: "torch.device") -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from consumer.engines import tiny_chat
 from consumer.engines.base import OnStep, Phase
 from consumer.engines.checkpoint import HUB_ID, TINY, model_name
-from consumer.engines.diffusion import guarded
+from consumer.engines.diffusion import guarded, silence_hub
 from consumer.engines.templates import PROMPT, Template
-from consumer.errors import EngineUnusableError, OutOfMemoryError
+from consumer.errors import EngineUnusableError, ModelUnusableError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +31,10 @@ class Answer:
     late: bool
 
 
-def open_chat(model: str, dtype: "torch.dtype", *, chats: bool, setting: str) -> tuple[Any, Any]:
+def open_chat(model: str, dtype: "torch.dtype", *, chats: bool) -> tuple[Any, Any]:
     """(model, tokenizer) for a hub id, a folder or `tiny`, in RAM; `chats`: it must know how a chat is written.
 
-    Only a hub id may use the network. Raises EngineUnusableError, which names `setting`."""
+    Only a hub id may use the network. Raises ModelUnusableError."""
     name = model_name(model)
     try:
         transformers = import_transformers()
@@ -43,14 +43,14 @@ def open_chat(model: str, dtype: "torch.dtype", *, chats: bool, setting: str) ->
     except EngineUnusableError:
         raise
     except OutOfMemoryError as error:
-        raise EngineUnusableError(f"The model {name} does not fit into memory. See {setting}.") from error
+        raise ModelUnusableError(f"The model {name} does not fit into the machine's memory.") from error
     except Exception as error:
-        raise EngineUnusableError(
-            f"The model {name} could not be loaded: it must be a language model that transformers can read, with "
-            f".safetensors weights, in a folder or on the hub ({type(error).__name__}). See {setting}."
+        raise ModelUnusableError(
+            f"The model {name} could not be loaded as a language model with .safetensors weights, from a folder or the "
+            f"hub ({type(error).__name__})."
         ) from error
     if chats and not tokenizer.chat_template:
-        raise EngineUnusableError(f"The model {name} cannot chat: its tokenizer has no chat template. See {setting}.")
+        raise ModelUnusableError(f"The model {name} cannot chat: its tokenizer has no chat template.")
     return moved, tokenizer
 
 
@@ -77,16 +77,15 @@ def _open(transformers: Any, model: str, dtype: "torch.dtype") -> tuple[Any, Any
 
 
 def import_transformers() -> Any:
-    """The transformers package, made silent. Raises EngineUnusableError where it cannot be imported."""
+    """The transformers package, made silent. Raises ModelUnusableError where it cannot be imported."""
     try:
         import transformers
-        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         missing = error.name or "transformers"
-        raise EngineUnusableError(f"Prompts cannot be rewritten without {missing}: install the extra `gpu`.") from error
+        raise ModelUnusableError(f"Prompts cannot be rewritten without {missing}: install the extra `gpu`.") from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    disable_progress_bars()
+    silence_hub()
     return transformers
 
 
@@ -121,8 +120,8 @@ def ask(
 ) -> Answer:
     """What `model` writes after `question`: at most `most` tokens, for at most `seconds`; `one_line`: up to its end.
 
-    The same seed gives the same answer on the same kind of device. Raises OutOfMemoryError, EngineUnusableError, or
-    lets StoppedError of `on_step` pass, which is called after each token."""
+    The same seed gives the same answer on the same kind of device. Raises OutOfMemoryError, EngineUnusableError,
+    FloatingPointError, or lets StoppedError of `on_step` pass, which is called at the start and after each token."""
     import torch
 
     given, deadline = len(question), time.monotonic() + seconds
@@ -135,7 +134,14 @@ def ask(
         ended = one_line and "\n" in tokenizer.decode(ids[0, given:]).lstrip()
         return torch.full((1,), late or ended, device=ids.device)
 
+    def sound(_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
+        # To sample from scores that overflowed would break a GPU for the whole process.
+        if False:
+            raise FloatingPointError
+        return scores
+
     def generate() -> list[int]:
+        on_step((), 0, most, Phase.enhance)
         ids = torch.tensor([question], device=device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
@@ -144,6 +150,7 @@ def ask(
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=most,
                 pad_token_id=tokenizer.pad_token_id,
+                logits_processor=[sound],
                 stopping_criteria=[stop],
                 **SAMPLING,
             )[0, given:].tolist()

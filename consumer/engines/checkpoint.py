@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+# Weights in float16, which makers publish beside those in float32, or alone; and weights of no such variant.
+FP16 = re.compile(r"\w+\.fp16(-\d+-of-\d+)?\.safetensors")
+PLAIN = re.compile(r"\w+(-\d+-of-\d+)?\.safetensors")
 
 ADVICE = {
     "tiny": "its random weights could not be made",
@@ -101,9 +105,11 @@ def _open(pipeline: Any, kind: str, model: str, dtypes: Mapping[str, Any], parts
     # Never pickled weights, because they can run code.
     options: dict[str, Any] = {"use_safetensors": True, "add_watermarker": False}
     if kind == "hub id":
+        options["variant"] = _variant(*_published(model), half=dtypes["default"].itemsize == 2)
         return _open_folder(pipeline, Path(pipeline.download(model, **options)), dtypes, parts, options)
     path = Path(model).expanduser()
     if kind == "folder":
+        options["variant"] = _variant(path / "model_index.json", _weights(path), half=False)
         return _open_folder(pipeline, path, dtypes, parts, options)
     if path.suffix != ".safetensors":
         raise FileNotFoundError
@@ -111,6 +117,31 @@ def _open(pipeline: Any, kind: str, model: str, dtypes: Mapping[str, Any], parts
     config = next((str(folder) for folder in folders if (folder / "model_index.json").is_file()), None)
     options |= {"config": config, "local_files_only": True, "dtype": dtypes["default"]}
     return _cast(pipeline.from_single_file(str(path), **options), dtypes)
+
+
+def _published(model: str) -> tuple[Path, list[str]]:
+    """The index of a model on the hub, and the paths of its files; where weights of its largest part are on this disk
+    already, only of those that are, so that no others are fetched besides."""
+    import huggingface_hub  # noqa: PLC0415
+
+    index = Path(huggingface_hub.hf_hub_download(model, "model_index.json"))
+    here = _weights(index.parent)
+    large = any(name.startswith(("unet/", "transformer/")) for name in here)
+    return index, here if large else huggingface_hub.list_repo_files(model)
+
+
+def _weights(folder: Path) -> list[str]:
+    return [str(file.relative_to(folder)) for file in folder.glob("*/*.safetensors")]
+
+
+def _variant(index: Path, files: Iterable[str], half: bool) -> str | None:
+    """`fp16` where some part has no other weights, or, if they are wanted in `half` precision, where any part has such;
+    None for weights of no variant."""
+    parts = json.loads(index.read_text())
+    names = [(path.parent.name, path.name) for path in map(Path, files) if len(path.parts) == 2]
+    small = {part for part, name in names if part in parts and FP16.fullmatch(name)}
+    plain = {part for part, name in names if PLAIN.fullmatch(name)}
+    return "fp16" if small - plain or (half and small) else None
 
 
 def _open_folder(

@@ -22,6 +22,11 @@ T = TypeVar("T")
 
 OFFLOAD_STATE = ("_all_hooks", "_offload_device", "_offload_gpu_id")
 
+# What torch says where memory is short; the libraries of CUDA cannot even begin then.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "STATUS_NOT_INITIALIZED")
+# And where something on the device failed, once or for good.
+FAILED = ("CUDA error", "CUDA driver error", "cuDNN error")
+
 
 def import_diffusers() -> Any:
     """The diffusers package, made silent. Raises EngineUnusableError where it cannot be imported."""
@@ -31,16 +36,24 @@ def import_diffusers() -> Any:
         # First of all, because importing diffusers already makes transformers talk.
         logging.set_verbosity_error()
         import diffusers
-        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as error:
         missing = error.name or "diffusers"
         raise EngineUnusableError(f"This engine cannot import {missing}: install the extra `gpu`.") from error
     logging.disable_progress_bar()
-    disable_progress_bars()
+    silence_hub()
     # Its warnings quote the part of a prompt that was cut off.
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     return diffusers
+
+
+def silence_hub() -> None:
+    """No progress bars of the hub's client, and none of its warnings, which quote addresses."""
+    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    disable_progress_bars()
 
 
 def choose_device(name: str) -> "torch.device":
@@ -78,8 +91,11 @@ def choose_dtype(device: "torch.device") -> "torch.dtype":
 
     if device.type == "cpu":
         return torch.float32
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
+    if device.type == "cuda":
+        # The question is about the current device, which need not be ours.
+        with torch.cuda.device(device):
+            if torch.cuda.is_bf16_supported(including_emulation=False):
+                return torch.bfloat16
     return torch.float16
 
 
@@ -115,9 +131,13 @@ def variant(pipe: Any, pipeline: Any, **settings: Any) -> Any:
 
 
 def to_pixels(pictures: "torch.Tensor") -> NDArray[np.uint8]:
-    """Pictures (n, 3, height, width) in 0..1 as uint8 (n, height, width, 3), rounded on their own device."""
+    """Pictures (n, 3, height, width) in 0..1 as uint8 (n, height, width, 3), rounded on their own device.
+
+    Raises ConsumerError for what is no number, which would be a black picture."""
     import torch
 
+    if not pictures.isfinite().all():
+        raise ConsumerError("The model's numbers overflowed: another scheduler, or a LoRA of less strength, may help.")
     rounded = pictures.float().mul(255).round_().to(torch.uint8)
     pixels: NDArray[np.uint8] = rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return pixels
@@ -142,13 +162,32 @@ def translate(error: RuntimeError) -> ConsumerError | None:
     import torch
 
     text = str(error)
-    signs = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs):
+    if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
         return OutOfMemoryError("The device ran out of memory: a smaller width or height may fit.")
     # AcceleratorError is younger than the oldest torch that we accept.
-    if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in text:
+    failed = isinstance(error, getattr(torch, "AcceleratorError", ())) or any(sign in text for sign in FAILED)
+    if failed and not alive():
         return EngineUnusableError("The device failed, and only a new process can use it again.")
     return None
+
+
+def alive() -> bool:
+    """Whether the GPUs that this process uses still work, after an error that may have outlived the call it was of."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return True
+    try:
+        for index in range(torch.cuda.device_count()):
+            if torch.cuda.memory_reserved(index):
+                torch.zeros(1, device=f"cuda:{index}")
+                torch.cuda.synchronize(index)
+    except torch.OutOfMemoryError:
+        # A device that is merely full has answered.
+        return True
+    except RuntimeError:
+        return False
+    return True
 
 
 def free_memory() -> None:
@@ -158,8 +197,22 @@ def free_memory() -> None:
 
 
 def empty_cache() -> None:
-    """Give the memory that torch keeps for later back to the device."""
+    """Give the memory that torch keeps for later back to the device. Raises EngineUnusableError for a broken one."""
     import torch
 
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        # Not `guarded`, which comes here itself.
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:
+            if failure := translate(error):
+                raise failure from error
+            raise
+
+
+def synchronize(device: "torch.device") -> None:
+    """Wait until a GPU is done with all that it was given. Raises what torch raises."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,8 +1,9 @@
 """What the models take of the device and of RAM, and what fits: arithmetic alone, nothing is moved here."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from consumer.engines import offload
@@ -22,17 +23,35 @@ class State(StrEnum):
 class Model:
     """What is known of a model: `value` is None while it is on disk only, `way` is None while it is not on the device.
 
-    The rest outlives that it is dropped: the `bytes` of its weights, the `working` bytes that it was seen to take
-    besides, and what lack of memory drove it to (`least`, `tiled`), for the next job would fail in the same way."""
+    The rest outlives that it is dropped: the `bytes` of its weights, the `size` of its last work, and by such sizes
+    the bytes that work was `seen` to take besides the weights, and from which size on lack of memory drove the model to
+    tiles and to an offload. What is as large or larger would fail in the same way, and what is smaller would not."""
 
     name: str
     value: Any = None
     way: Offload | None = None
     users: int = 0
     bytes: int = 0
-    working: int = 0
-    least: Offload = Offload.none
-    tiled: bool = False
+    size: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    tiled_from: float = inf
+    offloaded_from: dict[Offload, int] = field(default_factory=dict)
+
+    @property
+    def working(self) -> int:
+        """The bytes that its work takes besides the weights, as far as that was seen."""
+        return max((taken for size, taken in self.seen.items() if size <= self.size), default=0)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether its work needs tiles."""
+        return self.tiled_from <= self.size
+
+    @property
+    def least(self) -> Offload:
+        """The least that its work needs to be offloaded."""
+        needed = [way for way, size in self.offloaded_from.items() if size <= self.size]
+        return max(needed, key=lambda way: way.rank, default=Offload.none)
 
     @property
     def state(self) -> State:

@@ -4,6 +4,7 @@ The LoRA NAME is the file NAME.safetensors. A model of two experts (WAN 2.2) get
 NAME.high_noise.safetensors in the first and NAME.low_noise.safetensors in the second where those are there.
 """
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,11 @@ Version = tuple[tuple[str, int, int], ...]
 """Files as they were read: the name, the time of the last change, and the size in bytes of each."""
 
 EXPERTS = ("high_noise", "low_noise")
+
+# The first half of each pair of matrices, as trainers call it.
+DOWN = re.compile(r"[._](lora_A|lora_down|lora\.down|lora_linear_layer\.down)(\.\w+)?\.weight")
+# What only some models of WAN have: layers that see a start frame. The LoRAs of those fit the others without it.
+SEES = re.compile("add_[kv]_proj|[kv]_img|image_embedder|img_emb")
 
 # So many stay loaded, and so many bytes of them, for the next job that names them; the rest is read again.
 MOST_LOADED = 8
@@ -98,6 +104,7 @@ def _load(pipe: Any, name: str, files: Sequence[Path]) -> str:
         warnings.simplefilter("ignore")
         try:
             diffusion.guarded(lambda: _read(pipe, adapter, files))
+            _check_whole(pipe, name, adapter, files)
         except Exception as error:
             pipe.delete_adapters(adapter)
             if offloaded:
@@ -119,6 +126,26 @@ def _read(pipe: Any, adapter: str, files: Sequence[Path]) -> None:
     changed = [part for part, adapters in pipe.get_list_adapters().items() if adapter in adapters]
     if len(changed) < len(files):
         raise ValueError(f"{adapter} changes only {changed}")
+
+
+def _check_whole(pipe: Any, name: str, adapter: str, files: Sequence[Path]) -> None:
+    """Raise RejectedError where diffusers left out some of the files, which it does without a word."""
+    from safetensors import safe_open  # noqa: PLC0415
+
+    keys = []
+    for file in files:
+        with safe_open(file, "np") as tensors:
+            keys += [key for key in tensors.keys() if not SEES.search(key)]  # noqa: SIM118
+    if any("dora_scale" in key for key in keys):
+        raise RejectedError(f"lora names {name}, which could not be loaded: it is a DoRA, which is another kind.")
+    layers = sum(bool(DOWN.search(key)) for key in keys)
+    used = sum(
+        adapter in getattr(layer, "lora_A", ()) and not SEES.search(place)
+        for part in pipe.get_list_adapters()
+        for place, layer in getattr(pipe, part).named_modules()
+    )
+    if used < layers:
+        raise RejectedError(f"lora names {name}, of which only {used} of {layers} layers fit this model.")
 
 
 def _forget(pipe: Any, keep: Sequence[str]) -> None:

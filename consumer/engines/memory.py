@@ -4,11 +4,16 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from consumer import events
 from consumer.engines.base import Output
 from consumer.engines.diffusion import free_memory
 from consumer.errors import OutOfMemoryError
+from consumer.request import Request
+
+T = TypeVar("T")
 
 SMALLER = "smaller batches"
 
@@ -16,11 +21,28 @@ SMALLER = "smaller batches"
 @dataclass(frozen=True, slots=True)
 class Relief:
     """One thing that can be given up: its name, as metadata tells it, and how. `apply` returns whether it changed
-    anything; `in_force` whether it is given up now, by this job, an earlier one or a setting."""
+    anything; `in_force` whether it is given up now, by this job, an earlier one or a setting, and its outputs tell."""
 
     name: str
     apply: Callable[[], bool]
     in_force: Callable[[], bool]
+
+
+def size(request: Request) -> int:
+    """What the memory that `request` takes grows with: the pixels of one asset, in all of its frames."""
+    return request.width * request.height * request.num_frames
+
+
+def relieved(work: Callable[[], T], relief: Sequence[Relief]) -> T:
+    """What `work` returns. Where memory runs out, caches are freed once; then each of `relief` is tried, in its order.
+
+    Raises OutOfMemoryError when nothing is left to give up."""
+    steps = _steps(relief)
+    while True:
+        done = _attempt(work)
+        if done:
+            return done[0]
+        _relieve(next(steps))
 
 
 def in_batches(
@@ -34,44 +56,45 @@ def in_batches(
     Where memory runs out, caches are freed once; then batches are halved, down to one; then each of `relief` is
     tried, in its order. What was given up is told in the metadata of the outputs, as `memory`. Raises
     OutOfMemoryError when nothing is left to give up."""
-    waiting, untried, wanted, cleared = list(indexes), list(relief), most, False
+    waiting, steps, wanted, cleared = list(indexes), _steps(relief), most, False
     while waiting:
         batch = waiting[:most]
-        outputs = _attempt(draw, batch)
-        if outputs is not None:
+        done = _attempt(partial(draw, batch))
+        if done:
             told = _given_up(relief, smaller=most < wanted)
-            yield from (_tell(output, told) for output in outputs)
+            yield from (_tell(output, told) for output in done[0])
             del waiting[: len(batch)]
-            continue
-        what: str | None
-        if not cleared:
-            cleared, what = True, "caches"
-        elif len(batch) > 1:
-            most, what = len(batch) // 2, SMALLER
+        elif cleared and len(batch) > 1:
+            most = len(batch) // 2
+            _relieve(SMALLER, len(batch))
         else:
-            what = _next(untried)
-        if what is None:
-            raise OutOfMemoryError(_sentence(_given_up(relief)))
-        free_memory()
-        events.emit("memory.relieved", level=logging.WARNING, gave_up=what, batch=len(batch))
+            _relieve(next(steps), len(batch))
+            cleared = True
 
 
-def _attempt(draw: Callable[[Sequence[int]], list[Output]], batch: Sequence[int]) -> list[Output] | None:
+def _attempt(work: Callable[[], T]) -> tuple[T] | None:
     """None where memory ran out; by then the traceback is gone, and with it the tensors that its frames held."""
     try:
-        return draw(batch)
+        return (work(),)
     except OutOfMemoryError:
         return None
 
 
-def _next(untried: list[Relief]) -> str | None:
-    """The name of the first relief that changes anything; it and those before it are no longer untried."""
-    while untried:
-        relief = untried.pop(0)
+def _steps(relief: Sequence[Relief]) -> Iterator[str]:
+    """Gives up one thing with each step, and says what; raises OutOfMemoryError when nothing is left."""
+    yield "caches"
+    for each in relief:
+        changed = False
         with suppress(OutOfMemoryError):
-            if relief.apply():
-                return relief.name
-    return None
+            changed = each.apply()
+        if changed:
+            yield each.name
+    raise OutOfMemoryError(_sentence(_given_up(relief)))
+
+
+def _relieve(what: str, batch: int = 1) -> None:
+    free_memory()
+    events.emit("memory.relieved", level=logging.WARNING, gave_up=what, batch=batch)
 
 
 def _given_up(relief: Sequence[Relief], *, smaller: bool = False) -> list[str]:

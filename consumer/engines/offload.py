@@ -64,15 +64,17 @@ def cost(model: Any, way: Offload) -> int:
     return size([vae] if (vae := _vae(model)) else []) + 2 * largest
 
 
-def bring(model: Any, way: Offload, device: "torch.device") -> None:
-    """Let `model`, which is in RAM, work on `device`. Raises what torch raises."""
+def bring(model: Any, way: Offload, device: "torch.device", *, ample_ram: bool = True) -> None:
+    """Let `model`, which is in RAM, work on `device`. Raises what torch raises.
+
+    `ample_ram`: RAM has room for a second copy of the weights, which makes `group` faster."""
     if way is Offload.none:
         for part in parts(model).values():
             part.to(device)
     elif way is Offload.model:
         model.enable_model_cpu_offload(device=device)
     else:
-        _bring_by_layers(model, device)
+        _bring_by_layers(model, device, ample_ram=ample_ram)
 
 
 def disarm(model: Any) -> None:
@@ -99,6 +101,12 @@ def tile(model: Any) -> bool:
     return True
 
 
+def untile(model: Any) -> None:
+    """Let the VAE of `model` work on the whole again."""
+    if is_tiled(model):
+        _vae(model).disable_tiling()
+
+
 def is_tiled(model: Any) -> bool:
     """Whether the VAE of `model` works in tiles."""
     return bool(getattr(_vae(model), "use_tiling", False))
@@ -112,11 +120,18 @@ def _own(layer: "torch.nn.Module") -> "list[torch.Tensor]":
     return [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
 
 
-def _bring_by_layers(model: Any, device: "torch.device") -> None:
+def _bring_by_layers(model: Any, device: "torch.device", *, ample_ram: bool) -> None:
     from diffusers.hooks import apply_group_offloading
 
-    # By single layers, because text encoders have no list of blocks at their top and would come whole.
-    settings = {"onload_device": device, "offload_type": "leaf_level", "use_stream": device.type == "cuda"}
+    settings: dict[str, Any] = {
+        "onload_device": device,
+        # By single layers, because text encoders have no list of blocks at their top and would come whole.
+        "offload_type": "leaf_level",
+        "use_stream": device.type == "cuda",
+        # Only from pinned memory do weights come while a GPU works. To pin them all at once makes a second copy, for
+        # which the system may kill a process where RAM is short: there each layer is pinned as it goes, and slower.
+        "low_cpu_mem_usage": not ample_ram,
+    }
     if not hasattr(model, "components"):
         apply_group_offloading(model, **settings)
         return

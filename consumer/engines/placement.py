@@ -10,7 +10,7 @@ from consumer.engines import diffusion, offload
 from consumer.engines.budget import GB
 from consumer.engines.ledger import Ledger, Model
 from consumer.engines.offload import Offload
-from consumer.errors import EngineUnusableError, OutOfMemoryError
+from consumer.errors import ModelUnusableError, OutOfMemoryError
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class Placement:
         ways = offload.ways(model.value, self.setting, model.least)
         least = min(ways, key=partial(offload.cost, model.value))
         if not self.ledger.fits(model, least):
-            raise EngineUnusableError(
+            raise ModelUnusableError(
                 f"The model {model.name} takes at least {offload.cost(model.value, least) / GB:.3g} GB of the device, "
                 f"and may take {self.ledger.device_bytes / GB:.3g} GB: see CONSUMER_VRAM_GB and CONSUMER_OFFLOAD."
             )
@@ -63,15 +63,14 @@ class Placement:
             self._move(model, way)
         except OutOfMemoryError:
             # It should have fitted; without all those that nobody uses, it may.
-            for other in self.ledger.idle():
-                if other.way:
-                    self._evict(other)
+            self.evict_idle()
             self._move(model, way)
 
     def _move(self, model: Model, way: Offload) -> None:
         started, model.way = time.monotonic(), way
+        ample = self.ledger.ram_fits(model.bytes)
         try:
-            diffusion.guarded(lambda: offload.bring(model.value, way, self.device))
+            diffusion.guarded(lambda: offload.bring(model.value, way, self.device, ample_ram=ample))
         except BaseException:
             self.retreat(model)
             raise
@@ -86,6 +85,13 @@ class Placement:
             entangled = {way, other.way} != {Offload.none} and other.parts.keys() & model.parts.keys()
             if other.way and (entangled or not self.ledger.fits(model, way, working, self.ledger.placed())):
                 self._evict(other)
+
+    def evict_idle(self) -> bool:
+        """Evict all that nobody uses; whether there was any."""
+        idle = [model for model in self.ledger.idle() if model.way]
+        for model in idle:
+            self._evict(model)
+        return bool(idle)
 
     def _evict(self, model: Model) -> None:
         """From the device to RAM, or to disk where RAM has no room."""
@@ -121,12 +127,15 @@ class Placement:
 
     def retreat(self, model: Model, *, dropped: bool = False) -> None:
         """Send to RAM what no other model has on the device; of a `dropped` one, only what another model holds."""
-        model.way = None
+        way, model.way = model.way, None
         others = self.ledger.others(model)
         staying = {key for other in others if other.way is Offload.none for key in other.parts}
         wanted = {key for other in others for key in other.parts}
 
         def leave() -> None:
+            if way is Offload.group:
+                # The next layer may still be on its way, in a stream of its own.
+                diffusion.synchronize(self.device)
             offload.disarm(model.value)
             for key, part in model.parts.items():
                 if key not in staying and (key in wanted or not dropped):

@@ -76,6 +76,10 @@ class Residency:
             return self._ledger.taken(placed) + model.bytes + model.working <= self._ledger.device_bytes
         return model.way is not None or self._ledger.fits(model, Offload.none, model.working, placed)
 
+    def serves(self, engine: str) -> bool:
+        """Whether any model of `engine` that was ever loaded is on the device, or would fit there as in `fits`."""
+        return any(self.fits(name) for name in list(self.loads) if name.startswith(f"{engine}:"))
+
     def report(self) -> list[dict[str, Any]]:
         """Each model that was ever loaded, the one used last at the end: model, state, bytes, loads, moves, evictions,
         and offload: none, model, group, or null where it is not on the device."""
@@ -94,22 +98,26 @@ class Residency:
         ]
 
     @contextmanager
-    def use(self, name: str, build: Callable[[], Any], working_bytes: int = 0) -> Iterator[Any]:
+    def use(
+        self, name: str, build: Callable[[], Any], working_bytes: int = 0, size: int | None = None
+    ) -> Iterator[Any]:
         """The model `name`, on the device and safe from being evicted for as long as the `with` lasts.
 
         `build` is called where it is not in RAM yet. `working_bytes` is what the work takes besides the weights, as
-        far as that is known. Raises EngineUnusableError where it can never fit, OutOfMemoryError where it does not
-        fit now."""
+        far as that is known, and `size` what that grows with, as `memory.size` has it; None for that of the last work.
+        Raises ModelUnusableError where it can never fit, OutOfMemoryError where it does not fit now."""
         model = self._ledger.touch(name)
         model.users += 1
+        model.size = model.size if size is None else size
         try:
             if model.value is None:
                 self._load(model, build)
+            self._set_tiles(model)
             self._placement.place(model, max(working_bytes, model.working))
             budget.watch_peak(self.device)
             yield model.value
             peak = budget.peak(self.device) - self._ledger.taken(self._ledger.placed())
-            model.working = max(model.working, peak)
+            model.seen[model.size] = max(model.working, peak)
         except BaseException:
             # Layers that were left halfway are not where their hooks believe them to be.
             if model.way is Offload.group and model.users == 1:
@@ -120,30 +128,52 @@ class Residency:
             if model.way is Offload.model and not model.users:
                 diffusion.guarded(model.value.maybe_free_model_hooks)
 
-    def relief(self, name: str) -> tuple[Relief, ...]:
-        """What can be given up, one after the other, when the work on the model `name` runs out of memory."""
+    def relief(self, name: str, *, vae: bool = True) -> tuple[Relief, ...]:
+        """What can be given up, one after the other, when the work on the model `name` runs out of memory; `vae` is
+        whether that is also its VAE's."""
         model = self._ledger.models[name]
 
-        def offloaded(way: Offload) -> Relief:
-            return Relief(f"{way} offload", partial(self._give_up, model, way), lambda: model.way is way)
+        def relief(name: str, give_up: Callable[[], bool], in_force: Callable[[], bool]) -> Relief:
+            return Relief(name, partial(self._anew, give_up), in_force)
 
+        def offloaded(way: Offload) -> Relief:
+            return relief(f"{way} offload", partial(self._offload, model, way), lambda: model.way is way)
+
+        tiles = relief("vae tiling", partial(self._tile, model), lambda: offload.is_tiled(model.value))
         return (
-            Relief("vae tiling", partial(self._tile, model), lambda: offload.is_tiled(model.value)),
+            relief("idle models", self._placement.evict_idle, lambda: False),
+            *([tiles] if vae else []),
             offloaded(Offload.model),
             offloaded(Offload.group),
         )
 
-    def _tile(self, model: Model) -> bool:
-        if self.options.vae_tiling == "auto" and not offload.is_tiled(model.value):
-            model.tiled = offload.tile(model.value)
-            return model.tiled
-        return False
+    def _anew(self, give_up: Callable[[], bool]) -> bool:
+        changed = give_up()
+        # What the work took before says nothing of what it takes from now on.
+        budget.watch_peak(self.device)
+        return changed
 
-    def _give_up(self, model: Model, way: Offload) -> bool:
+    def _set_tiles(self, model: Model) -> None:
+        setting = self.options.vae_tiling
+        if setting == "on" or (setting == "auto" and model.tiled):
+            offload.tile(model.value)
+        else:
+            offload.untile(model.value)
+
+    def _tile(self, model: Model) -> bool:
+        if self.options.vae_tiling != "auto" or offload.is_tiled(model.value) or not offload.tile(model.value):
+            return False
+        model.tiled_from = model.size
+        return True
+
+    def _offload(self, model: Model, way: Offload) -> bool:
         now = model.way or Offload.none
         if way.rank <= now.rank or way not in offload.ways(model.value, self.options.offload):
             return False
-        model.least = way
+        # Of small parts, two layers and the VAE may be more than the largest one.
+        if not self._ledger.fits(model, way):
+            return False
+        model.offloaded_from[way] = model.size
         self._placement.place(model, model.working)
         return True
 
@@ -151,8 +181,6 @@ class Residency:
         self._placement.trim(model.bytes)
         started = time.monotonic()
         value = diffusion.guarded(build)
-        if model.tiled or self.options.vae_tiling == "on":
-            offload.tile(value)
         model.value = value
         model.bytes = offload.size(model.parts.values())
         self.loads[model.name] += 1

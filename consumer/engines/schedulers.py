@@ -92,11 +92,16 @@ def check_scheduler(name: str | None, steps: int) -> None:
 def make_scheduler(name: str | None, own: Any, steps: int) -> Any:
     """A scheduler without a past, set to `steps`: the named one, or a copy of `own`, the model's.
 
-    Raises KeyError for a name that `check_scheduler` refuses."""
+    Raises KeyError for a name that `check_scheduler` refuses, RejectedError for more steps than it can run."""
     import diffusers
 
     kind, changes = SCHEDULERS[KNOWN[normal(name)]] if name else (type(own).__name__, {})
     scheduler = getattr(diffusers, kind).from_config(own.config, **changes)
+    found = KNOWN.get(normal(kind))
+    # Other classes keep this of a model's configuration as well, and make nothing of it.
+    most = scheduler.config.original_inference_steps if found in MOST_STEPS else steps
+    if steps > most:
+        raise RejectedError(f"steps must be at most {most} with the scheduler {found}.")
     scheduler.set_timesteps(steps)
     return scheduler
 

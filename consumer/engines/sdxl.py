@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -47,7 +48,7 @@ class SdxlEngine(Engine):
             pass
 
     def resident(self) -> bool:
-        return self._residency.fits(checkpoint.key("sdxl", self.model))
+        return self._residency.serves("sdxl")
 
     def _open(self, model: str) -> Any:
         diffusers = diffusion.import_diffusers()
@@ -74,11 +75,14 @@ class SdxlEngine(Engine):
         self.check(request)
         request, start = begin(request, MULTIPLE)
         model = self.model_for(request)
+        key = checkpoint.key("sdxl", model)
         on_step(indexes, 0, request.steps, Phase.load)
         with (
-            self._residency.use(checkpoint.key("sdxl", model), partial(self._open, model)) as pipe,
-            lora.applied(pipe, request.lora, self.options.lora_dir),
+            self._residency.use(key, partial(self._open, model), size=memory.size(request)) as pipe,
+            ExitStack() as loras,
         ):
+            applied = partial(lora.applied, pipe, request.lora, self.options.lora_dir)
+            memory.relieved(lambda: loras.enter_context(applied()), self._residency.relief(key, vae=False))
             yield from self._generate(pipe, request, start, indexes, on_step)
 
     def _generate(
@@ -87,8 +91,14 @@ class SdxlEngine(Engine):
         own = pipe.scheduler
         scheduler = make_scheduler(request.scheduler, own, request.steps)
         total = model_calls(scheduler, request.steps, start.denoise if start else 1.0)
-        on_step(indexes, 0, total, Phase.encode)
-        prompt, told = self._encode(pipe, request)
+        key = checkpoint.key("sdxl", self.model_for(request))
+
+        def encode() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+            encoding = partial(on_step, indexes, 0, total, Phase.encode)
+            encoding()
+            return diffusion.guarded(lambda: self._encode(pipe, request, encoding))
+
+        prompt, told = memory.relieved(encode, self._residency.relief(key, vae=False))
         steps = -(-total // scheduler.order)
         metadata = {**self._metadata(request, scheduler), "steps": steps, **(start.told if start else {}), **told}
 
@@ -103,20 +113,21 @@ class SdxlEngine(Engine):
             ]
 
         most = MOST_AT_ONCE.get(self._residency.device.type, 1)
-        relief = self._residency.relief(checkpoint.key("sdxl", self.model_for(request)))
         pipe.scheduler = scheduler
         try:
-            yield from memory.in_batches(indexes, most, draw, relief)
+            yield from memory.in_batches(indexes, most, draw, self._residency.relief(key))
         finally:
             pipe.scheduler = own
 
-    def _encode(self, pipe: Any, request: Request) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def _encode(
+        self, pipe: Any, request: Request, between: Callable[[], None]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The prompts as arguments of the pipeline, and what metadata says of them."""
         import torch
 
         try:
             with torch.no_grad():
-                return diffusion.guarded(lambda: words.encode(pipe, request))
+                return words.encode(pipe, request, between)
         finally:
             pipe.maybe_free_model_hooks()
 

@@ -34,7 +34,7 @@ def build_sdxl() -> Any:
             text_encoder=CLIPTextModel(_text_config(width=32, vocabulary=len(tokenizer))),
             text_encoder_2=CLIPTextModelWithProjection(_text_config(width=48, vocabulary=len(tokenizer))),
             tokenizer=tokenizer,
-            tokenizer_2=_tokenizer(),
+            tokenizer_2=_tokenizer(filler="!"),
             unet=diffusers.UNet2DConditionModel(
                 sample_size=128,
                 block_out_channels=(16, 32, 64),
@@ -77,11 +77,14 @@ def _text_config(*, width: int, vocabulary: int) -> Any:
     )
 
 
-def _tokenizer() -> Any:
-    """One token per byte, at the end of a word or not: every text has its own tokens."""
+def _tokenizer(filler: str = "<|endoftext|>") -> Any:
+    """One token per byte, at the end of a word or not: every text has its own tokens.
+
+    As in SDXL, exclamation marks merge, but not for the second encoder: what fills up a text is never merged."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
     letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=TOKENS)
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "!!</w>", "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[("!", "!</w>")], model_max_length=TOKENS, pad_token=filler)

@@ -1,6 +1,7 @@
 """Videos, and single pictures, with WAN."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from consumer.request import Request
 
 DEFAULT_MODEL = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
 MULTIPLE = 16
+# Of a whole video: as many as the largest models make, which is 121 frames at 720p.
+MOST_PIXELS = 1280 * 720 * 121
 MOST_PICTURES_AT_ONCE = {"cuda": 4, "cpu": 2}
 
 
@@ -45,6 +48,10 @@ class WanEngine(Engine):
         for field in ("width", "height"):
             if request.sized and getattr(request, field) % MULTIPLE:
                 raise RejectedError(f"{field} must be a multiple of {MULTIPLE} pixels for the wan engine.")
+        most = MOST_PIXELS // (request.width * request.height)
+        if request.num_frames > most:
+            size = f"{request.width}x{request.height}"
+            raise RejectedError(f"num_frames must be at most {4 * ((most - 1) // 4) + 1} at {size}.")
         wan_schedulers.check_scheduler(request.scheduler)
         lora.check(request.lora, self.options.lora_dir)
         self.model_for(request)
@@ -64,16 +71,22 @@ class WanEngine(Engine):
         raise RejectedError(refusal)
 
     def resident(self) -> bool:
-        return self._residency.fits(checkpoint.key("wan", self.model))
+        return self._residency.serves("wan")
 
     def load(self, model: str) -> None:
         with self._residency.use(checkpoint.key("wan", model), partial(self._open, model)) as pipe:
             self._abilities[model] = wan_models.abilities_of(pipe)
 
     def _open(self, model: str) -> Any:
-        pipe = wan_models.open_model(model, self._residency.dtype, self._residency.parts)
+        pipe = wan_models.open_model(model, self._residency.dtype, self._residency.parts, self._setting(model))
         speed.prepare(pipe, self.options, self._residency.device)
         return pipe
+
+    def _setting(self, model: str) -> str:
+        """Where `model` was named."""
+        if model == self.model:
+            return "CONSUMER_MODEL_WAN"
+        return "CONSUMER_MODEL_WAN_I2V" if model == self.options.models.get("wan_i2v") else "CONSUMER_JOB_TYPES"
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
         self.check(request)
@@ -82,12 +95,14 @@ class WanEngine(Engine):
             self.load(model)
         key = checkpoint.key("wan", model)
         with (
-            self._residency.use(key, partial(self._open, model)) as pipe,
-            lora.applied(pipe, request.lora, self.options.lora_dir),
+            self._residency.use(key, partial(self._open, model), size=memory.size(request)) as pipe,
+            ExitStack() as loras,
         ):
+            applied = partial(lora.applied, pipe, request.lora, self.options.lora_dir)
+            memory.relieved(lambda: loras.enter_context(applied()), self._residency.relief(key, vae=False))
             drawing = Drawing(pipe, request, self._abilities[model].multiple, on_step)
             drawing.told |= self._told(model, request)
-            drawing.encode(indexes)
+            memory.relieved(partial(drawing.encode, indexes), self._residency.relief(key, vae=False))
             most = MOST_PICTURES_AT_ONCE.get(self._residency.device.type, 1) if request.medium is Medium.image else 1
             with drawing.scheduled():
                 yield from memory.in_batches(indexes, most, drawing.draw, self._residency.relief(key))

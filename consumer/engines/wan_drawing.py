@@ -40,7 +40,7 @@ class Drawing:
             request.scheduler, pipe.scheduler, request.steps, width, height
         )
         self.total = len(self.scheduler.timesteps)
-        self.runner = wan_models.pipeline(pipe, starts=bool(frames))
+        self.starts = bool(frames)
         self.told: dict[str, Any] = {"steps": self.total, "guidance_scale": request.guidance_scale, **named}
         if pipe.config.boundary_ratio is not None:
             self.told |= {
@@ -54,16 +54,19 @@ class Drawing:
         """Encode the prompts, for all of the `indexes` at once."""
         import torch
 
+        def encode() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+            with _tidy(self.pipe), torch.no_grad():
+                return wan_words.encode(self.pipe, self.request)
+
         self.on_step(indexes, 0, self.total, Phase.encode)
-        with _tidy(self.pipe), torch.no_grad():
-            self._words, told = diffusion.guarded(lambda: wan_words.encode(self.pipe, self.request))
+        self._words, told = diffusion.guarded(encode)
         self.told |= told
 
     @contextmanager
     def scheduled(self) -> Iterator[None]:
         """The pipeline with the scheduler of this request, for as long as the `with` lasts."""
         own = self.pipe.scheduler
-        self.runner.scheduler = self.scheduler
+        self.pipe.scheduler = self.scheduler
         try:
             yield
         finally:
@@ -85,8 +88,10 @@ class Drawing:
 
     def _denoise(self, batch: Sequence[int]) -> "torch.Tensor":
         """The latents of one batch: (n, channels, frames, height, width)."""
+        # For each batch anew, because giving up memory changes the hooks that it has from the pipeline.
+        runner = wan_models.pipeline(self.pipe, starts=self.starts)
         with _tidy(self.pipe):
-            latents: torch.Tensor = self.runner(
+            latents: torch.Tensor = runner(
                 **self.asked,
                 # Repeated here, because the pipelines take what is encoded as it is: one for each video.
                 **{name: words.repeat(len(batch), 1, 1) for name, words in self._words.items()},

@@ -14,8 +14,6 @@ from consumer.request import Request
 if TYPE_CHECKING:
     import torch
 
-SETTING = "CONSUMER_MODEL_WAN"
-
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
@@ -92,9 +90,9 @@ def abilities_of(pipe: Any) -> Abilities:
     return abilities(pipe.transformer.config, pipe.vae.config, pipe.config.expand_timesteps)
 
 
-def open_model(model: str, dtype: "torch.dtype", parts: MutableMapping[str, Any]) -> Any:
-    """The pipeline of `model`, in RAM; its VAE is in float32, as its makers advise. `parts` are those that models
-    share, as in `open_pipeline`. Raises EngineUnusableError."""
+def open_model(model: str, dtype: "torch.dtype", parts: MutableMapping[str, Any], setting: str) -> Any:
+    """The pipeline of `model`, in RAM; its VAE is in float32, as its makers advise. `parts` and `setting` are as in
+    `open_pipeline`. Raises EngineUnusableError."""
     import torch
 
     diffusers = diffusion.import_diffusers()
@@ -104,16 +102,26 @@ def open_model(model: str, dtype: "torch.dtype", parts: MutableMapping[str, Any]
         tiny=tiny_wan.BUILDERS,
         dtype=dtype,
         vae_dtype=torch.float32,
-        setting=SETTING,
+        setting=setting,
         parts=parts,
     )
     if not isinstance(pipe, diffusers.WanPipeline | diffusers.WanImageToVideoPipeline):
         name = checkpoint.model_name(model)
-        raise EngineUnusableError(f"The model {name} is not one of WAN, or of a kind that is not known. See {SETTING}.")
+        raise EngineUnusableError(f"The model {name} is not one of WAN, or of a kind that is not known. See {setting}.")
+    _check_words(pipe)
     pipe.set_progress_bar_config(disable=True)
     # To decode a whole batch at once would be the peak of memory, at the very end of the work.
     pipe.vae.enable_slicing()
     return pipe
+
+
+def _check_words(pipe: Any) -> None:
+    """Raise EngineUnusableError where the text encoder was loaded without the words that it knows: UMT5 keeps them
+    under one of two names, and not every version of transformers gives them to the other."""
+    encoder = pipe.text_encoder
+    kept, used = encoder.get_input_embeddings().weight, encoder.encoder.embed_tokens.weight
+    if kept is not used and not kept.equal(used):
+        raise EngineUnusableError("The text encoder of WAN could not be loaded: it needs transformers 5.3 or newer.")
 
 
 def pipeline(pipe: Any, *, starts: bool) -> Any:

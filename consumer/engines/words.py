@@ -5,6 +5,7 @@ other parentheses, plus and minus signs are plain text, and so is everything whe
 """
 # ruff: noqa: PLC0415
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ NUMBER = r"([01](?:\.\d{1,4})?|2(?:\.0{1,4})?)"
 INLINE = re.compile(
     rf"(?<!\\)\((?:([^()\\]*[^()\\:\s\d])\s*:\s*{NUMBER}\)|(\s*+[^()\\\s][^()\\]*+)\){NUMBER}(?!\w|\.\d))"
 )
-# Each word that weighs less than 1 is one more run of the text encoders.
+# Each word that weighs less than 1 is one more run of the text encoders, in each piece of the text that has it.
 MOST_WEIGHTED = 32
 
 
@@ -32,10 +33,13 @@ def check(request: Request) -> None:
     _parts(request)
 
 
-def encode(pipe: Any, request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+def encode(
+    pipe: Any, request: Request, between: Callable[[], None] = lambda: None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The prompts as keyword arguments of the pipeline, good for every batch of a job; and what metadata says of them.
 
-    Call it within torch's no_grad, and free the pipeline's hooks afterwards. Raises RejectedError."""
+    A text that is long or weighted takes many runs of the text encoders: `between` is called before each, and may
+    raise. Call it within torch's no_grad, and free the pipeline's hooks afterwards. Raises RejectedError."""
     prompt, negative = _parts(request)
     names = [f"{sign}{kind}_embeds" for kind in ("prompt", "pooled_prompt") for sign in ("", "negative_")]
     embeddings = pipe.encode_prompt(
@@ -51,7 +55,7 @@ def encode(pipe: Any, request: Request) -> tuple[dict[str, Any], dict[str, Any]]
         tokens, weighted = _tokens(pipe, parts), _weighted(parts)
         if plain is None or (tokens <= _room(pipe) and not weighted):
             continue
-        encoded[f"{field}_embeds"] = _encode(pipe, parts)
+        encoded[f"{field}_embeds"] = _encode(pipe, parts, between)
         told |= {f"{field}_tokens": tokens, f"{field}_weights": weighted}
     _even_out(pipe, encoded, _text(negative))
     return encoded, told
@@ -114,13 +118,12 @@ def _tokens(pipe: Any, parts: Sequence[Part]) -> int:
     return max(len(each(_text(parts)).input_ids) for each in (pipe.tokenizer, pipe.tokenizer_2)) - 2
 
 
-def _encode(pipe: Any, parts: Sequence[Part]) -> "torch.Tensor":
+def _encode(pipe: Any, parts: Sequence[Part], between: Callable[[], None]) -> "torch.Tensor":
     """The embeddings (1, tokens, width) of a text that is encoded in pieces, cut between phrases, and weighted."""
     import torch
     from compel.embeddings_provider import EmbeddingsProvider, ReturnedEmbeddingsType, SplitLongTextMode
 
     # Not through compel's own parser: it reads signs and parentheses, and what it cannot read it quotes in errors.
-    texts, weights = zip(*((text, weight) for text, weight in parts if text.strip()), strict=True)
     device = pipe._execution_device
     encoders = (pipe.tokenizer, pipe.text_encoder), (pipe.tokenizer_2, pipe.text_encoder_2)
     providers = [
@@ -134,11 +137,46 @@ def _encode(pipe: Any, parts: Sequence[Part]) -> "torch.Tensor":
         )
         for tokenizer, encoder in encoders
     ]
-    halves = [
-        provider.get_embeddings_for_weighted_prompt_fragments([list(texts)], [list(weights)], device=device).to(device)
-        for provider in providers
-    ]
-    return torch.cat(halves, dim=-1)
+    # One encoder after the other: where a model is offloaded, each change of encoder moves them.
+    halves = [_pieces(provider, parts, device, between) for provider in providers]
+    # Each exclamation mark is a token to SDXL's second encoder, and many at once are one to the first: it may need
+    # fewer pieces.
+    longest = max(map(len, halves))
+    for provider, half in zip(providers, halves, strict=True):
+        while len(half) < longest:
+            half.append(provider.empty_z.to(device))
+    return torch.cat([torch.cat(half, dim=1) for half in halves], dim=-1)
+
+
+def _pieces(provider: Any, parts: Sequence[Part], device: Any, between: Callable[[], None]) -> "list[torch.Tensor]":
+    """The embeddings (1, 77, width) of each piece of a text, with the weights of the words that are in it.
+
+    Weights mean what they mean in compel, whose own loop encodes all pieces again for each word that weighs less."""
+    import torch
+
+    # compel gives each token what its text weighs, and those that begin, end and fill up a piece a 1. Here a text
+    # weighs its number, from 2, so that each token says whose it is.
+    numbers = [float(number) for number in range(2, len(parts) + 2)]
+    tokens, owners, _ = provider.get_token_ids_and_expand_weights([text for text, _ in parts], numbers, device=device)
+    weights = [1.0, 1.0, *(weight for _, weight in parts)]
+    as_tensor = torch.tensor(weights, dtype=torch.float32, device=device)
+
+    def run(piece: "torch.Tensor", owner: "torch.Tensor", without: int) -> "torch.Tensor":
+        between()
+        mask = (owner != without).long()
+        found: torch.Tensor = provider.build_weighted_embedding_tensor(piece, as_tensor[owner], mask, device=device)
+        return found
+
+    pieces = []
+    size = provider.max_token_count
+    for piece, owner in zip(tokens.split(size), owners.long().split(size), strict=True):
+        less = [number for number in owner.unique().tolist() if weights[number] < 1]
+        runs = torch.stack([run(piece, owner, without) for without in (0, *less)], dim=1)
+        # The less a word weighs the more counts what the piece is without it: as much at 0.5, and all but alone at 0.
+        shares = [1.0, *(math.tan((1 - max(weights[number], 1e-5)) * math.pi / 2) for number in less)]
+        mixed = provider.apply_embedding_weights(runs, shares, normalize=True)
+        pieces.append(mixed.to(device, provider.text_encoder.dtype))
+    return pieces
 
 
 def _even_out(pipe: Any, encoded: dict[str, Any], negative: str) -> None:

@@ -1,23 +1,27 @@
 """Prompts rewritten by a tiny language model with random weights: real tokenizers, real generation."""
 
 import itertools
+import json
 import logging
+import os
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from consumer.engines import chat, enhance, tiny_chat
+from consumer import events
+from consumer.engines import chat, diffusion, enhance, tiny_chat
 from consumer.engines.base import Options, Phase
-from consumer.engines.enhance import Enhancer, Result, Rewritten
+from consumer.engines.enhance import RETRY_SECONDS, Enhancer, Result, Rewritten
 from consumer.engines.residency import Residency
 from consumer.engines.templates import template
-from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
+from consumer.errors import EngineUnusableError, JobCancelledError
 from consumer.job import Medium
 from consumer.request import Request
 
@@ -27,12 +31,12 @@ TOKENS = 24
 OPTIONS = Options(device="cpu", enhance_tokens=TOKENS, models={"enhance_base": "tiny"})
 
 
-def new(model: str = "tiny", **changes) -> Enhancer:
+def new(model: str = "tiny", clock=time.monotonic, **changes) -> Enhancer:
     import torch
 
     torch.set_num_threads(1)
     options = replace(OPTIONS, **changes)
-    return Enhancer(model, options, Residency(options))
+    return Enhancer(model, options, Residency(options), clock)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,12 @@ def rewrite(enhancer: Enhancer, on_step=lambda *_: None, engine: str = "sdxl", *
         "steps": 3, "guidance_scale": 6.5, "width": 64, "height": 64, "enhancement_model": "qwen_instruct",
     }  # fmt: skip
     return enhancer.rewrite(Request(**{**plain, **changes}), engine, on_step)
+
+
+def logged(caplog, event: str) -> list[dict]:
+    """The fields of the lines about `event`, and their level."""
+    records = [record for record in caplog.records if record.getMessage() == event]
+    return [record.fields | {"level": record.levelname} for record in records]
 
 
 def loaded(enhancer: Enhancer, role: str = "enhance"):
@@ -146,10 +156,9 @@ def test_an_answer_that_takes_too_long_leaves_the_prompt_and_says_so(monkeypatch
 
 def test_the_time_to_load_does_not_count(monkeypatch):
     build = tiny_chat.build
-    enhancer = new(enhance_seconds=2.0)
     now = [0.0]
-    for module in (chat, enhance):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    enhancer = new(clock=lambda: now[0], enhance_seconds=2.0)
+    monkeypatch.setattr(chat, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def slowly():
         now[0] += 1000
@@ -164,11 +173,30 @@ def test_the_time_to_load_does_not_count(monkeypatch):
 # Stopped, and heard.
 
 
-def test_each_token_is_a_word_to_the_watchdog(enhancer):
-    heard = []
+def test_each_token_is_a_word_to_the_watchdog_and_so_is_the_reading_of_the_question(enhancer, monkeypatch):
+    heard, forward = [], loaded(enhancer).forward
+
+    def listen(*args, **kwargs):
+        heard.append("forward")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(loaded(enhancer), "forward", listen)
     done = rewrite(enhancer, lambda *report: heard.append(report))
-    assert heard[0] == ((), 0, TOKENS, Phase.load)
-    assert heard[1:] == [((), number + 1, TOKENS, Phase.enhance) for number in range(done.metadata["tokens"])]
+    told = [((), number, TOKENS, Phase.enhance) for number in range(done.metadata["tokens"] + 1)]
+    between = [each for report in told[:-1] for each in (report, "forward")]
+    assert heard == [((), 0, TOKENS, Phase.load), *between, told[-1]]
+
+
+def test_a_model_is_loaded_in_the_phase_of_loading(monkeypatch):
+    heard, build = [], tiny_chat.build
+
+    def listen():
+        heard.append("build")
+        return build()
+
+    monkeypatch.setattr(tiny_chat, "build", listen)
+    rewrite(new(), lambda _indexes, _done, _total, phase: heard.append(phase))
+    assert heard[:3] == [Phase.load, "build", Phase.enhance]
 
 
 @pytest.mark.parametrize("call", [0, 1, 2, TOKENS])
@@ -182,30 +210,97 @@ def test_a_cancelled_job_stops_within_one_token_and_leaves_no_trace(enhancer, ca
 
     with pytest.raises(JobCancelledError):
         rewrite(enhancer, cancel, prompt="another one")
-    assert heard == list(range(call + 1))
+    assert heard == [0, *range(TOKENS + 1)][: call + 1]
     assert rewrite(enhancer).prompt == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("CUDA out of memory. Tried to allocate 2.00 GiB.", OutOfMemoryError),
-        ("CUDA error: an illegal memory access was encountered", EngineUnusableError),
-        ("The size of tensor a (4) must match the size of tensor b (3)", RuntimeError),
-    ],
-)
-def test_an_error_of_torch_gets_its_own_class(enhancer, monkeypatch, text, expected):
-    before = rewrite(enhancer).prompt
+@contextmanager
+def failing(enhancer: Enhancer, monkeypatch, *errors: Exception):
+    """The model fails with one error after another, and then works again; how often it was called."""
+    before, forward, pending, calls = rewrite(enhancer).prompt, loaded(enhancer).forward, list(errors), []
 
     def fail(*args, **kwargs):
-        raise RuntimeError(text)
+        calls.append(1)
+        if pending:
+            raise pending.pop(0)
+        return forward(*args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(loaded(enhancer), "forward", fail)
-        with pytest.raises(expected) as caught:
-            rewrite(enhancer)
-    assert type(caught.value) is expected
+        yield calls
     assert rewrite(enhancer).prompt == before
+
+
+def out_of_memory() -> RuntimeError:
+    return RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_device_that_failed_is_no_matter_of_the_prompt(enhancer, monkeypatch):
+    broken = EngineUnusableError("The device failed.")
+    with failing(enhancer, monkeypatch, RuntimeError("secretly")) as calls, monkeypatch.context() as patch:
+        patch.setattr(diffusion, "translate", lambda _: broken)
+        with pytest.raises(EngineUnusableError) as caught:
+            rewrite(enhancer)
+        assert caught.value is broken
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("The size of tensor a (4) must match the size of tensor b (3): secretly"),
+        TypeError("secretly"),
+        IndexError("secretly"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_any_other_error_leaves_the_prompt_and_is_told_by_its_type(enhancer, monkeypatch, caplog, error):
+    with caplog.at_level(logging.INFO, "consumer"), failing(enhancer, monkeypatch, error) as calls:
+        assert rewrite(enhancer) == Rewritten(None, {"result": "failed"})
+    assert len(calls) == 1
+    assert logged(caplog, "enhancer.failed") == [{"error": type(error).__name__, "level": "WARNING"}]
+
+
+def test_a_device_without_memory_is_tried_once_more_when_it_was_tidied(enhancer, monkeypatch):
+    expected, tidied = rewrite(enhancer).prompt, []
+    monkeypatch.setattr(enhance, "free_memory", lambda: tidied.append(1))
+    with failing(enhancer, monkeypatch, out_of_memory()):
+        assert rewrite(enhancer).prompt == expected
+    assert len(tidied) == 1
+
+
+def test_a_device_that_stays_without_memory_leaves_the_prompt(enhancer, monkeypatch, caplog):
+    with (
+        caplog.at_level(logging.INFO, "consumer"),
+        failing(enhancer, monkeypatch, out_of_memory(), out_of_memory()) as calls,
+    ):
+        assert rewrite(enhancer) == Rewritten(None, {"result": "failed"})
+    assert len(calls) == 2
+    assert logged(caplog, "enhancer.failed") == [{"error": "OutOfMemoryError", "level": "WARNING"}]
+
+
+def test_a_chat_template_that_refuses_what_it_is_told_leaves_the_prompt(tmp_path, caplog):
+    folder = save(tmp_path)
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(refusal + tiny_chat.TEMPLATE)
+    with caplog.at_level(logging.INFO, "consumer"):
+        assert rewrite(new(str(folder))) == Rewritten(None, {"result": "failed"})
+    [told] = logged(caplog, "enhancer.failed")
+    assert told["error"] == "TemplateError"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_scores_that_overflowed_are_not_sampled_from(enhancer, monkeypatch, caplog, value):
+    """On a GPU that would be an assertion inside the device, which no later job survives."""
+    import torch
+
+    rewrite(enhancer)
+    head = loaded(enhancer).lm_head
+    forward = head.forward
+    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "consumer"):
+        patch.setattr(head, "forward", lambda hidden: torch.full_like(forward(hidden), float(value)))
+        assert rewrite(enhancer) == Rewritten(None, {"result": "failed"})
+    assert [told["error"] for told in logged(caplog, "enhancer.failed")] == ["FloatingPointError"]
 
 
 # What the model is asked.
@@ -282,6 +377,15 @@ def test_the_model_is_told_what_the_prompt_is_for(enhancer, monkeypatch, engine,
     assert text.endswith("Answer:" if kind == "qwen_base" else "<|im_start|>assistant\n")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "plain"),
+    [("an (old owl)1.3 in the (rain:0.7), (quiet)", "an old owl in the rain, (quiet)"), ("7 (2) owls", "7 (2) owls")],
+)
+def test_the_model_reads_words_without_their_weights(enhancer, prompt, plain):
+    assert plain != "a cat on a mat"
+    assert rewrite(enhancer, prompt=prompt).prompt == rewrite(enhancer, prompt=plain).prompt
+
+
 @pytest.mark.parametrize("engine", ["sdxl", "wan", "puppet"])
 @pytest.mark.parametrize("medium", Medium)
 def test_the_examples_of_a_template_keep_its_rules(engine, medium):
@@ -348,24 +452,24 @@ def test_nothing_is_written_without_asking_the_residency_first():
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind", "model", "setting"),
+    ("settings", "kind", "model"),
     [
-        (("", {}), "qwen_instruct", "Qwen/Qwen2.5-7B-Instruct", "CONSUMER_MODEL_ENHANCE"),
-        (("", {}), "qwen_base", "Qwen/Qwen2.5-7B", "CONSUMER_MODEL_ENHANCE_BASE"),
-        (("a/b", {"enhance_base": "c/d"}), "qwen_instruct", "a/b", "CONSUMER_MODEL_ENHANCE"),
-        (("a/b", {"enhance_base": "c/d"}), "qwen_base", "c/d", "CONSUMER_MODEL_ENHANCE_BASE"),
+        (("", {}), "qwen_instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        (("", {}), "qwen_base", "Qwen/Qwen2.5-7B"),
+        (("a/b", {"enhance_base": "c/d"}), "qwen_instruct", "a/b"),
+        (("a/b", {"enhance_base": "c/d"}), "qwen_base", "c/d"),
     ],
 )
-def test_the_request_chooses_between_two_models_and_the_settings_name_them(monkeypatch, settings, kind, model, setting):
+def test_the_request_chooses_between_two_models_and_the_settings_name_them(monkeypatch, settings, kind, model):
     opened = []
 
-    def open_tiny(model, dtype, *, chats, setting):
-        opened.append((model, setting, chats))
+    def open_tiny(model, dtype, *, chats):
+        opened.append((model, chats))
         return tiny_chat.build()
 
     monkeypatch.setattr(chat, "open_chat", open_tiny)
     done = rewrite(new(settings[0], models=settings[1]), enhancement_model=kind)
-    assert opened == [(model, setting, kind == "qwen_instruct")]
+    assert opened == [(model, kind == "qwen_instruct")]
     assert done.metadata["model"] == model
 
 
@@ -413,18 +517,29 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_an_impossible_model_is_named_in_one_sentence_with_the_setting(tmp_path, connections, kind):
+def test_a_model_that_cannot_be_loaded_leaves_the_prompt_and_the_log_names_the_setting(
+    tmp_path, connections, caplog, kind
+):
     enhancer = new(broken(tmp_path, kind))
-    for _ in range(2):
-        with pytest.raises(EngineUnusableError) as caught:
-            rewrite(enhancer)
-    sentence = str(caught.value)
-    assert "wrong" in sentence
-    assert sentence.endswith("See CONSUMER_MODEL_ENHANCE.")
-    assert str(tmp_path) not in sentence
-    assert "\n" not in sentence
+    with caplog.at_level(logging.INFO, "consumer"):
+        assert rewrite(enhancer) == Rewritten(None, {"result": "no language model could be loaded"})
+    [told] = logged(caplog, "enhancer.unavailable")
+    assert (told["level"], told["setting"], told["retry_seconds"]) == ("ERROR", "CONSUMER_MODEL_ENHANCE", 600)
+    assert "wrong" in told["error"]
+    assert told["error"].endswith(".")
+    assert len(told["error"]) < events.LONGEST - len(enhance.INSTRUCT)
+    assert str(tmp_path) not in told["error"]
+    assert "\n" not in told["error"]
     assert bool(connections) == (kind == "a hub id out of reach")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_that_never_fits_leaves_the_prompt(caplog):
+    small = new(vram_gb=1e-6, offload="none")
+    with caplog.at_level(logging.INFO, "consumer"):
+        assert rewrite(small).metadata == {"result": "no language model could be loaded"}
+    [told] = logged(caplog, "enhancer.unavailable")
+    assert "CONSUMER_VRAM_GB" in told["error"]
 
 
 def test_a_base_model_needs_no_chat_template(tmp_path):
@@ -433,20 +548,65 @@ def test_a_base_model_needs_no_chat_template(tmp_path):
     assert done.metadata["result"] == "rewritten"
 
 
-def test_a_default_model_out_of_reach_leaves_the_prompt_and_is_not_tried_again(connections, caplog):
-    enhancer = new("", models={})
-    with caplog.at_level(logging.WARNING, "consumer"):
-        for kind in ("qwen_instruct", "qwen_base"):
-            done = rewrite(enhancer, enhancement_model=kind)
-            assert (done.prompt, done.metadata) == (None, {"result": Result.no_model})
-            assert connections
-            connections.clear()
-            assert rewrite(enhancer, enhancement_model=kind) == done
-            assert not connections
-    warned = [record.fields["error"] for record in caplog.records if record.getMessage() == "enhancer.unavailable"]
-    assert len(warned) == 2
-    assert "CONSUMER_MODEL_ENHANCE." in warned[0]
-    assert "CONSUMER_MODEL_ENHANCE_BASE." in warned[1]
+@pytest.mark.parametrize("kind", ["qwen_instruct", "qwen_base"])
+def test_a_model_out_of_reach_is_left_alone_for_ten_minutes_and_may_come_back(tmp_path, caplog, kind):
+    now, folder = [50.0], tmp_path / "my-model"
+    other = {"qwen_instruct": "qwen_base", "qwen_base": "qwen_instruct"}[kind]
+    models = {"qwen_instruct": (str(folder), "tiny"), "qwen_base": ("tiny", str(folder))}[kind]
+    enhancer = new(models[0], clock=lambda: now[0], models={"enhance_base": models[1]})
+    with caplog.at_level(logging.INFO, "consumer"):
+        away = rewrite(enhancer, enhancement_model=kind)
+        save(tmp_path)
+        now[0] += RETRY_SECONDS - 1
+        assert rewrite(enhancer, enhancement_model=kind) == away == Rewritten(None, {"result": Result.not_loaded})
+        assert rewrite(enhancer, enhancement_model=other).metadata["result"] == "rewritten"
+        now[0] += 1
+        assert rewrite(enhancer, enhancement_model=kind).metadata["result"] == "rewritten"
+    setting = {"qwen_instruct": "CONSUMER_MODEL_ENHANCE", "qwen_base": "CONSUMER_MODEL_ENHANCE_BASE"}[kind]
+    assert [told["setting"] for told in logged(caplog, "enhancer.unavailable")] == [setting]
+    assert RETRY_SECONDS == 600
+
+
+QUIET = """
+import time
+from types import SimpleNamespace
+from huggingface_hub.utils import _http
+from consumer import events
+from consumer.engines.base import Options
+from consumer.engines.enhance import Enhancer
+from consumer.engines.residency import Residency
+from consumer.job import Medium
+from consumer.request import Request
+
+waits = []
+_http.time = SimpleNamespace(sleep=waits.append, time=time.time)
+events.configure("json")
+options = Options(device="cpu")
+request = Request(
+    job_type="image7b_fast_enhanced", medium=Medium.image, prompt="secretly", count=1, seed=4, steps=3,
+    guidance_scale=6.5, width=64, height=64, enhancement_model="qwen_instruct",
+)
+done = Enhancer("nobody/wrong", options, Residency(options)).rewrite(request, "sdxl", lambda *_: None)
+print(done.metadata["result"], len(waits) > 0)
+"""
+
+
+def test_a_hub_out_of_reach_is_told_in_our_lines_alone(tmp_path):
+    # Nobody listens there: it fails at once, as often as the hub's client tries.
+    out = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*"}
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET], env=os.environ | out, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "no language model could be loaded True\n"
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["enhancer.unavailable"]
+    assert "127.0.0.1" not in done.stderr
+
+
+def test_the_libraries_that_draw_silence_the_client_of_the_hub_as_well():
+    hub = logging.getLogger("huggingface_hub")
+    hub.setLevel(logging.NOTSET)
+    diffusion.import_diffusers()
+    assert hub.level == logging.ERROR
 
 
 def test_without_the_libraries_there_is_no_enhancer(monkeypatch):
@@ -455,11 +615,13 @@ def test_without_the_libraries_there_is_no_enhancer(monkeypatch):
     assert enhance.create("tiny", OPTIONS, Residency(OPTIONS)) is None
 
 
-def test_a_library_that_cannot_be_imported_is_named(tmp_path, monkeypatch):
+def test_a_library_that_cannot_be_imported_is_named(tmp_path, monkeypatch, caplog):
     folder = save(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(EngineUnusableError, match=r"^Prompts cannot be rewritten without transformers: install"):
-        rewrite(new(str(folder)))
+    with caplog.at_level(logging.INFO, "consumer"):
+        assert rewrite(new(str(folder))).prompt is None
+    [told] = logged(caplog, "enhancer.unavailable")
+    assert "Prompts cannot be rewritten without transformers: install" in told["error"]
 
 
 def test_an_enhancer_that_is_only_asked_imports_no_torch():

@@ -1,5 +1,7 @@
 """What only a GPU can show: weights that really move, memory that really runs out, and a budget that really binds."""
 
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -130,10 +132,12 @@ def test_part_by_part_only_one_part_is_on_the_gpu():
     assert allocated() - before < 100
 
 
-def test_by_layers_only_a_few_layers_are_on_the_gpu():
+@pytest.mark.parametrize("ram_gb", [100.0, 0.5])
+def test_by_layers_only_a_few_layers_are_on_the_gpu(ram_gb):
     import torch
 
-    rooms, before = residency(offload="group"), allocated()
+    # With much RAM all weights are pinned at once, with little each layer as it goes.
+    rooms, before = residency(offload="group", ram_gb=ram_gb), allocated()
     layers = torch.nn.Sequential(*(torch.nn.Linear(4096, 4096) for _ in range(10)))
     given = torch.rand(1, 4096)
     with torch.no_grad():
@@ -179,3 +183,34 @@ def test_a_gpu_that_is_full_fails_the_job_with_a_sentence_and_the_next_one_works
     taken.clear()
     assert difference(draw(engine)[0], before) <= CLOSE
     assert rooms.loads["sdxl:tiny"] == 1
+
+
+BREAK = """
+import torch
+from consumer.engines import diffusion
+from consumer.errors import EngineUnusableError
+
+there = torch.zeros(4, device="cuda")
+
+def fail():
+    raise RuntimeError("CUDA error: invalid configuration argument")
+
+try:
+    diffusion.guarded(fail)
+except RuntimeError:
+    print("of the call")
+
+def read_beyond():
+    there[torch.tensor([10**6], device="cuda")].cpu()
+
+try:
+    diffusion.guarded(read_beyond)
+except EngineUnusableError:
+    print("of the device")
+"""
+
+
+def test_only_an_error_that_outlives_its_call_makes_the_gpu_unusable():
+    # In a process of its own, whose GPU is lost to it afterwards.
+    done = subprocess.run([sys.executable, "-c", BREAK], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split("\n")[:2] == ["of the call", "of the device"]

@@ -1,6 +1,7 @@
 """LoRAs: each picture is that of the model with the same change merged into its weights by hand."""
 
 import logging
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from consumer.engines import diffusion, lora
 from consumer.engines.sdxl import SdxlEngine
 from consumer.engines.tiny import build_sdxl
 from consumer.engines.tiny_wan import build_wan
-from consumer.errors import RejectedError
+from consumer.errors import ConsumerError, RejectedError
 from tiny_sdxl import CPU, MARKS, ROUNDING, difference, draw, make_request
 
 pytestmark = MARKS
@@ -21,11 +22,13 @@ LAYERS = {
     "text_encoder_2": ("v_proj",),
     "transformer": ("to_q", "to_k", "ffn.net.2"),
 }
+# As most trainers change them: nothing of a text encoder is left out.
+WHOLE = dict.fromkeys(("text_encoder", "text_encoder_2"), ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"))
 UNET = ("unet",)
 SDXL = ("unet", "text_encoder", "text_encoder_2")
 
 
-def weights_for(pipe, seed, parts, rank=4):
+def weights_for(pipe, seed, parts, rank=4, layers=LAYERS):
     """A LoRA for these parts of a pipeline, by the names that diffusers gives its tensors."""
     import torch
 
@@ -33,7 +36,7 @@ def weights_for(pipe, seed, parts, rank=4):
     found = {}
     for part in parts:
         for name, module in getattr(pipe, part).named_modules():
-            if isinstance(module, torch.nn.Linear) and name.endswith(LAYERS[part]):
+            if isinstance(module, torch.nn.Linear) and name.endswith(layers[part]):
                 shape = module.out_features, module.in_features
                 found[f"{part}.{name}.lora_A.weight"] = torch.randn(rank, shape[1], generator=random) / rank
                 found[f"{part}.{name}.lora_B.weight"] = torch.randn(shape[0], rank, generator=random) / 2
@@ -205,19 +208,78 @@ def test_a_file_that_has_changed_is_read_again(engine, folder):
     assert difference(drawn, merged((new, 1.0))) <= ROUNDING
 
 
-def test_the_names_and_the_alpha_of_other_trainers_are_understood(engine, folder):
+# The names of kohya's trainer: its own for the parts, and for the UNet's blocks those of the single files.
+PARTS = {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
+BLOCKS = [
+    (r"down_blocks_2_attentions_0", "input_blocks_5_1"),
+    (r"mid_block_attentions_0", "middle_block_1"),
+    (r"up_blocks_0_attentions_(\d)", r"output_blocks_\1_1"),
+]
+
+
+def kohya(weights, alpha):
     import torch
 
-    weights = weights_for(engine.pipe, 1, UNET, rank=4)
-    kohya = {}
+    named = {}
     for key, value in weights.items():
-        module, _, half = key.removeprefix("unet.").removesuffix(".weight").rpartition(".lora_")
-        module = f"lora_unet_{module.replace('.', '_')}"
-        kohya[f"{module}.lora_{'down' if half == 'A' else 'up'}.weight"] = value
-        kohya[f"{module}.alpha"] = torch.tensor(1.0)
-    save(kohya, folder / "kohya.safetensors")
+        part, _, rest = key.partition(".")
+        module, _, half = rest.removesuffix(".weight").rpartition(".lora_")
+        if part != "unet" and not module.startswith("text_model."):
+            module = f"text_model.{module}"
+        name = f"{PARTS[part]}_{module.replace('.', '_')}"
+        for ours, theirs in BLOCKS:
+            name = re.sub(ours, theirs, name)
+        named[f"{name}.lora_{'down' if half == 'A' else 'up'}.weight"] = value
+        named[f"{name}.alpha"] = torch.tensor(float(alpha))
+    return named
+
+
+@pytest.mark.parametrize("alpha", [1, 4])
+def test_the_names_and_the_alpha_of_other_trainers_are_understood(engine, folder, alpha):
+    weights = weights_for(engine.pipe, 1, SDXL, layers=LAYERS | WHOLE)
+    named = kohya(weights, alpha)
+    assert {key.split("_text_")[0] for key in named if "te" in key.split("_")[1]} == {"lora_te1", "lora_te2"}
+    assert {key.split("_transformer_")[0] for key in named if "unet" in key} >= {
+        "lora_unet_input_blocks_5_1", "lora_unet_middle_block_1", "lora_unet_output_blocks_0_1"
+    }  # fmt: skip
+    save(named, folder / "kohya.safetensors")
     # alpha / rank is a strength of its own.
-    assert difference(picture(engine, ("kohya", 1.0)), merged((weights, 0.25))) <= ROUNDING
+    assert difference(picture(engine, ("kohya", 1.0)), merged((weights, alpha / 4))) <= ROUNDING
+
+
+def test_a_lora_that_would_be_used_in_part_is_refused(engine, folder):
+    plain = picture(engine)
+    # Without `out_proj`, diffusers takes the attention's layers for those of another format, and leaves them out.
+    weights = weights_for(engine.pipe, 1, ("text_encoder",))
+    named = kohya(weights, 4)
+    save(named, folder / "half.safetensors")
+    fewer = sum("fc1" in key and "down" in key for key in named)
+    layers = sum("down" in key for key in named)
+    assert 0 < fewer < layers
+    for _ in range(2):
+        with pytest.raises(RejectedError) as caught:
+            picture(engine, ("half", 1.0))
+        assert str(caught.value) == f"lora names half, of which only {fewer} of {layers} layers fit this model."
+    save(weights_for(engine.pipe, 1, UNET) | other_layers(engine.pipe), folder / "more.safetensors")
+    with pytest.raises(RejectedError, match=r"^lora names more, "):
+        picture(engine, ("more", 1.0))
+    weights = weights_for(build_sdxl(), 1, UNET)
+    scales = {key.replace("lora_A.weight", "dora_scale"): value[:1] for key, value in weights.items() if "_A" in key}
+    save(weights | {key: value.clone() for key, value in scales.items()}, folder / "dora.safetensors")
+    with pytest.raises(RejectedError, match=r"^lora names dora, which could not be loaded: it is a DoRA, "):
+        picture(engine, ("dora", 1.0))
+    assert difference(picture(engine), plain) <= ROUNDING
+    assert not any(engine.pipe.get_list_adapters().values())
+
+
+def test_numbers_that_overflow_are_no_picture(engine, folder):
+    plain = picture(engine)
+    burnt = {key: value * 1e30 for key, value in weights_for(engine.pipe, 1, UNET).items()}
+    save(burnt, folder / "burnt.safetensors")
+    with pytest.raises(ConsumerError, match=r"^The model's numbers overflowed: ") as caught:
+        picture(engine, ("burnt", 1.0))
+    assert type(caught.value) is ConsumerError
+    assert difference(picture(engine), plain) <= ROUNDING
 
 
 def test_image_to_image_of_the_same_weights_has_it_too(folder):

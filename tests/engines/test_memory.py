@@ -1,16 +1,20 @@
 """Out of memory: what is given up, in which order, and what is told of it."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
-from consumer.engines import diffusion, memory, offload, tiny
+import tiny_wans
+from consumer.engines import diffusion, lora, memory, offload, tiny
 from consumer.engines.base import Options, Output
 from consumer.engines.memory import Relief
 from consumer.engines.residency import Residency
 from consumer.engines.sdxl import SdxlEngine
+from consumer.engines.wan import WanEngine
 from consumer.errors import EngineUnusableError, OutOfMemoryError
-from tiny_sdxl import MARKS, ROUNDING, difference, draw
-from toy_models import DEVICE, out_of_memory, quick_collections, residency
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, make_request
+from toy_models import DEVICE, out_of_memory, quick_collections, residency, use
 
 pytestmark = MARKS
 
@@ -143,6 +147,44 @@ def test_each_thing_given_up_is_an_event(caplog):
     ]
 
 
+def test_other_work_gives_up_caches_and_then_each_relief_and_returns_what_it_makes(monkeypatch):
+    freed, bench, tries = [], Bench(bears=1), []
+    monkeypatch.setattr(memory, "free_memory", lambda: freed.append(True))
+
+    def work(needs):
+        tries.append(list(bench.given_up))
+        if len(bench.given_up) < needs:
+            raise OutOfMemoryError("The device ran out of memory.")
+
+    assert memory.relieved(lambda: work(0), bench.relief("offload")) is None
+    assert (tries, freed) == ([[]], [])
+    memory.relieved(lambda: work(2), bench.relief("offload", "more", "most"))
+    assert tries[1:] == [[], [], ["offload"], ["offload", "more"]]
+    assert len(freed) == 3
+    with pytest.raises(OutOfMemoryError, match=r"^The device ran out of memory, even one at a time, with most: a "):
+        memory.relieved(lambda: work(9), bench.relief("most"))
+
+
+def test_a_device_that_breaks_while_caches_are_freed_is_told_as_ours(monkeypatch):
+    import torch
+
+    def fail():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", fail)
+    for alive, expected in ((False, EngineUnusableError), (True, RuntimeError)):
+        monkeypatch.setattr(diffusion, "alive", lambda alive=alive: alive)
+        with pytest.raises(expected) as caught:
+            Bench(bears=0).run(1, 1)
+        assert type(caught.value) is expected
+
+
+def test_the_size_of_a_request_is_that_of_one_asset_in_all_its_frames():
+    assert memory.size(make_request(width=64, height=32, count=4)) == 64 * 32
+    assert memory.size(make_request(width=64, height=32, num_frames=5)) == 5 * 64 * 32
+
+
 def engine_with(**options) -> tuple[SdxlEngine, Residency]:
     rooms = residency(**options)
     return SdxlEngine("tiny", rooms.options, rooms), rooms
@@ -187,6 +229,130 @@ def test_a_picture_that_runs_out_of_memory_all_the_same_is_drawn_by_an_offloaded
     assert again[0].metadata["memory"] == ["vae tiling", f"{needed} offload"]
     assert set(sizes) == {2}
     assert rooms.loads["sdxl:tiny"] == 1
+
+
+@pytest.mark.parametrize("needed", ["vae tiling", "model offload", "group offload"])
+def test_what_a_large_picture_needs_is_given_up_for_smaller_ones_no_more(needed):
+    engine, rooms = engine_with()
+    engine.load("tiny")
+    pipe, tries = pipe_of(rooms), []
+
+    def fails(sample, *_):
+        tries.append(sample.shape[-1])
+        given_up = {relief.name for relief in rooms.relief("sdxl:tiny") if relief.in_force()}
+        return sample.shape[-1] > 64 / 8 and needed not in given_up
+
+    def memory_of(size):
+        tries.clear()
+        outputs = draw(engine, [0], steps=1, width=size, height=size)
+        # As the engine is asked before each job.
+        engine.load("tiny")
+        return outputs[0].metadata.get("memory")
+
+    with out_of_memory(pipe.unet, when=fails):
+        assert memory_of(64) is None
+        told = memory_of(80)
+        assert needed in told
+        assert len(tries) > 1
+        assert memory_of(64) is None
+        assert memory_of(96) == told
+        assert len(tries) == 1, "what is larger still does not try in vain"
+
+
+def test_models_that_nobody_uses_leave_before_anything_is_given_up_that_shows():
+    engine, rooms = engine_with()
+    engine.load("tiny")
+    use(rooms, "idle", 1)
+    with out_of_memory(pipe_of(rooms).unet, when=lambda *_: rooms.state("idle") == "on the device"):
+        outputs = draw(engine, [0], steps=1)
+    assert "memory" not in outputs[0].metadata
+    assert rooms.state("idle") == "in RAM"
+    assert rooms.report()[-1]["offload"] == "none"
+
+
+@pytest.mark.parametrize("needed", ["model", "group"])
+@pytest.mark.parametrize("engine_class", [SdxlEngine, WanEngine])
+def test_an_encoding_that_runs_out_of_memory_is_done_by_an_offloaded_model(engine_class, needed):
+    rooms = residency()
+    engine, name = (
+        engine_class("tiny", rooms.options, rooms),
+        f"{engine_class.__name__.removesuffix('Engine').lower()}:tiny",
+    )
+    ask = draw if engine_class is SdxlEngine else tiny_wans.draw
+    expected = ask(engine)[0]
+    with rooms.use(name, lambda: None) as pipe:
+        encoder = pipe.text_encoder
+    enough = {"model": ("model", "group"), "group": ("group",)}[needed]
+    with out_of_memory(encoder, when=lambda *_: rooms.report()[0]["offload"] not in enough):
+        outputs = [ask(engine)[0] for _ in range(2)]
+    for output in outputs:
+        assert output.metadata["memory"] == [f"{needed} offload"]
+        assert difference(output, expected) <= ROUNDING
+    with (
+        out_of_memory(encoder),
+        pytest.raises(
+            OutOfMemoryError, match="^The device ran out of memory, even one at a time, with group offload: "
+        ),
+    ):
+        ask(engine)
+
+
+@pytest.mark.parametrize("engine_class", [SdxlEngine, WanEngine])
+def test_loras_that_run_out_of_memory_are_loaded_into_an_offloaded_model(monkeypatch, tmp_path, engine_class):
+    rooms, seen = residency(lora_dir=tmp_path), []
+    engine = engine_class("tiny", rooms.options, rooms)
+
+    @contextmanager
+    def applied(*_):
+        seen.append(rooms.report()[0]["offload"])
+        if seen[-1] == "none":
+            raise OutOfMemoryError("The device ran out of memory.")
+        yield
+        seen.append("gone")
+
+    monkeypatch.setattr(lora, "check", lambda *_: None)
+    monkeypatch.setattr(lora, "applied", applied)
+    ask = draw if engine_class is SdxlEngine else tiny_wans.draw
+    output = ask(engine, lora=(("soft", 0.5),))[0]
+    assert seen == ["none", "none", "model", "gone"]
+    assert output.metadata["memory"] == ["model offload"]
+
+
+@pytest.mark.parametrize("engine_class", [SdxlEngine, WanEngine])
+@pytest.mark.parametrize("part", ["text_encoder", "vae"])
+def test_what_fails_once_more_while_it_is_tidied_up_is_told_as_ours(monkeypatch, engine_class, part):
+    rooms = residency()
+    engine, name = (
+        engine_class("tiny", rooms.options, rooms),
+        f"{engine_class.__name__.removesuffix('Engine').lower()}:tiny",
+    )
+    ask = draw if engine_class is SdxlEngine else tiny_wans.draw
+    engine.load("tiny")
+    with rooms.use(name, lambda: None) as pipe:
+        pass
+
+    def fail(*_, **__):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(diffusion, "alive", lambda: False)
+    monkeypatch.setattr(getattr(pipe, part), "forward" if part == "text_encoder" else "decode", fail)
+    monkeypatch.setattr(pipe, "maybe_free_model_hooks", fail)
+    with pytest.raises(EngineUnusableError):
+        ask(engine)
+
+
+def test_an_offload_that_would_take_more_is_nothing_to_give_up():
+    pipe = tiny.build_sdxl()
+    # So that two of its layers take more than the largest part.
+    whole, part = (offload.cost(pipe, way) for way in (offload.Offload.none, offload.Offload.model))
+    rooms = residency((whole + 1000) / 1_000_000, vae_tiling="off")
+    with rooms.use("a", lambda: pipe), pytest.MonkeyPatch.context() as patch:
+        cost = offload.cost
+        patch.setattr(offload, "cost", lambda model, way: whole + 2000 if way == "group" else cost(model, way))
+        given_up = [relief.name for relief in rooms.relief("a") if relief.apply()]
+        assert given_up == ["model offload"]
+        assert rooms.report()[0]["offload"] == "model"
+        assert part < whole
 
 
 def test_what_a_model_was_driven_to_outlives_that_it_is_dropped():
@@ -238,6 +404,7 @@ def test_when_all_was_tried_in_vain_the_job_fails_and_the_next_one_works(whole):
 def test_an_error_of_the_device_is_told_as_ours_wherever_it_happens(monkeypatch, place, said, expected):
     import torch
 
+    monkeypatch.setattr(diffusion, "alive", lambda: False)
     engine, rooms = engine_with(offload="none")
 
     def fail(*args, **kwargs):

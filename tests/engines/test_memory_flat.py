@@ -16,12 +16,13 @@ pytestmark = tiny_sdxl.MARKS
 
 JOBS, WARM = 200, 50
 SIDE = 128
-# Between the two halves of the measurement lie 80 jobs: to keep the pixels or the file of each would take four times this.
+# Between the two halves of the measurement lie 80 jobs: to keep the pixels or the file of each takes four times this.
 BOUND = 1_000_000
 
 INSERT = """
 insert into public.jobs (user_id, job_type, original_prompt, metadata)
-select %s, 'sdxl_image_fast', 'a cat', jsonb_build_object('num_images', 1, 'steps', 1, 'seed', n, 'resolution', %s::text)
+select %s, 'sdxl_image_fast', 'a cat',
+  jsonb_build_object('num_images', 1, 'steps', 1, 'seed', n, 'resolution', %s::text)
 from generate_series(1, %s) as n
 """
 

@@ -205,6 +205,29 @@ def test_what_an_interrupted_picture_left_behind_does_not_show_in_the_next(pipe,
     assert rooms.loads["a"] == 1
 
 
+@pytest.mark.parametrize(("ram_gb", "sparing"), [(1.0, False), (0.006, True)])
+def test_by_layers_weights_are_copied_only_where_ram_has_room_for_them_twice(pipe, monkeypatch, ram_gb, sparing):
+    asked, enable, expected = [], pipe.enable_group_offload, picture(pipe)
+    monkeypatch.setattr(pipe, "enable_group_offload", lambda **how: asked.append(how) or enable(**how))
+    assert 0.003 < offload.size(modules(pipe).values()) / 1e9 < 0.006
+    with residency(offload="group", ram_gb=ram_gb).use("a", lambda: pipe):
+        assert picture(pipe) == pytest.approx(expected, abs=ROUNDING)
+    assert [how["low_cpu_mem_usage"] for how in asked] == [sparing]
+
+
+def test_layers_on_their_way_arrive_before_the_hooks_are_taken_off(pipe, monkeypatch):
+    rooms, done, disarm = residency(), [], offload.disarm
+    monkeypatch.setattr(diffusion, "synchronize", lambda device: done.append(f"wait for {device}"))
+    monkeypatch.setattr(offload, "disarm", lambda model: done.append("disarm") or disarm(model))
+    with rooms.use("a", lambda: pipe):
+        for relief in rooms.relief("a"):
+            relief.apply()
+        assert (done, rooms.report()[0]["offload"]) == (["disarm"] * 2, "group")
+        done.clear()
+        rooms._placement.retreat(rooms._ledger.models["a"])
+    assert done == [f"wait for {DEVICE}", "disarm"]
+
+
 def test_tiles_change_a_picture_only_slightly_and_its_size_not_at_all(pipe, monkeypatch):
     whole, other = picture(pipe, size=256), picture(pipe, size=256, seed=2)
     monkeypatch.setattr(offload, "TILE", 128)
@@ -217,6 +240,9 @@ def test_tiles_change_a_picture_only_slightly_and_its_size_not_at_all(pipe, monk
     assert tiled.shape == whole.shape
     assert len(decoded) > 1
     assert max(max(shape) for shape in decoded) == 128 / 8
+    offload.untile(pipe)
+    assert not offload.is_tiled(pipe)
+    assert picture(pipe, size=256) == pytest.approx(whole, abs=ROUNDING)
     assert np.abs(tiled - whole).mean() < np.abs(other - whole).mean() / 5
 
 
@@ -225,6 +251,7 @@ def test_what_has_no_vae_has_no_tiles():
 
     module = torch.nn.Linear(1, 1)
     assert not offload.tile(module)
+    offload.untile(module)
     assert not offload.is_tiled(module)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.engines import budget, tiny
+from consumer.engines import budget, diffusion, offload, tiny
 from consumer.engines.base import Options
 from consumer.engines.sdxl import SdxlEngine
 from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
@@ -23,8 +23,6 @@ pytestmark = MARKS
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    from consumer.engines import diffusion
-
     diffusion.import_diffusers()
     with quick_collections():
         yield
@@ -222,6 +220,7 @@ def test_a_move_that_fails_halfway_leaves_the_model_in_ram(monkeypatch, whereabo
                 raise RuntimeError(error)
 
         with monkeypatch.context() as patch:
+            patch.setattr(diffusion, "alive", lambda: False)
             patch.setattr(there[1], "to", fail)
             with pytest.raises(expected):
                 use(rooms, "a")
@@ -268,6 +267,97 @@ def test_it_is_known_what_would_fit_beside_the_models_on_the_device():
     assert (rooms.resident(), rooms.fits("a")) == ({"b", "c"}, False)
     use(rooms, "d", 2)
     assert rooms.fits("c")
+
+
+def test_an_engine_is_served_by_any_of_its_models_that_is_there_or_finds_room():
+    rooms = residency(5)
+    assert not rooms.serves("sdxl")
+    use(rooms, "sdxl:a", 3)
+    assert (rooms.serves("sdxl"), rooms.serves("wan"), rooms.serves("sd")) == (True, False, False)
+    use(rooms, "wan:large", 4)
+    assert (rooms.serves("sdxl"), rooms.serves("wan")) == (False, True)
+    use(rooms, "sdxl:b", 1)
+    assert (rooms.state("sdxl:a"), rooms.serves("sdxl")) == ("in RAM", True)
+
+
+class Work:
+    """The bytes that work takes besides the weights, where a GPU would count them."""
+
+    def __init__(self, monkeypatch, rooms):
+        self.rooms, self.most = rooms, 0
+        monkeypatch.setattr(budget, "watch_peak", lambda device: setattr(self, "most", 0))
+        monkeypatch.setattr(budget, "peak", lambda device: self.most)
+
+    def take(self, megabytes):
+        weights = self.rooms._ledger.taken(self.rooms._ledger.placed())
+        self.most = max(self.most, weights + int(megabytes * MB))
+
+
+def test_work_is_left_the_room_that_was_seen_to_suffice_for_its_size(monkeypatch):
+    rooms = residency(9)
+    work = Work(monkeypatch, rooms)
+
+    def job(name, megabytes, taken, size):
+        with rooms.use(name, lambda: Toy(part=part(megabytes)), size=size):
+            there = rooms.resident()
+            work.take(taken)
+        return there
+
+    for _ in range(3):
+        job("chat", 4, 0, 1)
+        assert job("sdxl", 2, 1, 10) == {"chat", "sdxl"}
+    job("sdxl", 2, 5, 40)
+    # One large job costs the small ones nothing,
+    for _ in range(3):
+        job("chat", 4, 0, 1)
+        assert job("sdxl", 2, 1, 10) == {"chat", "sdxl"}
+    assert rooms.moves == {"chat": 1, "sdxl": 1}
+    # and what is at least as large has its room at once.
+    assert job("sdxl", 2, 5, 41) == {"sdxl"}
+
+
+def test_a_load_before_a_job_leaves_the_model_as_its_last_work_needed_it():
+    rooms = residency()
+    with rooms.use("a", tiny.build_sdxl, size=10):
+        for relief in rooms.relief("a"):
+            relief.apply()
+    for size, expected in (
+        (None, ("group", True)),
+        (9, ("none", False)),
+        (None, ("none", False)),
+        (10, ("group", True)),
+    ):
+        with rooms.use("a", tiny.build_sdxl, size=size) as pipe:
+            assert (rooms.report()[0]["offload"], offload.is_tiled(pipe)) == expected
+    assert rooms.moves["a"] == 5
+
+
+def test_what_work_took_before_something_was_given_up_is_not_counted(monkeypatch):
+    for name in ("vae tiling", "model offload", "group offload"):
+        rooms = residency(100)
+        work = Work(monkeypatch, rooms)
+        with rooms.use("a", tiny.build_sdxl):
+            work.take(50)
+            [relief] = [each for each in rooms.relief("a") if each.name == name]
+            assert relief.apply()
+            work.take(3)
+        assert rooms._ledger.models["a"].working == 3 * MB
+
+
+def test_a_device_that_breaks_during_an_eviction_is_told_as_ours(monkeypatch):
+    import torch
+
+    rooms = residency(3)
+    use(rooms, "a", 2)
+
+    def fail():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", fail)
+    monkeypatch.setattr(diffusion, "alive", lambda: False)
+    with pytest.raises(EngineUnusableError):
+        use(rooms, "b", 2)
 
 
 def test_the_report_tells_of_each_model_where_it_is_and_what_it_cost():
@@ -349,11 +439,56 @@ def test_on_a_gpu_torch_itself_is_kept_within_the_budget(monkeypatch, device, in
     assert limits == [(share, index)]
 
 
-def test_without_a_setting_half_of_the_ram_may_be_taken():
+def test_without_a_setting_half_of_the_ram_may_be_taken(monkeypatch):
+    monkeypatch.setattr(budget, "LIMITS", ())
     told = Path("/proc/meminfo").read_text().splitlines()
     total = next(line.split()[1] for line in told if line.startswith("MemTotal"))
     assert budget.of_ram(Options()) == pytest.approx(int(total) * 1024 / 2, rel=0.01)
     assert budget.of_ram(Options(ram_gb=2)) == 2e9
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (["8000000\n"], 4_000_000),
+        (["max\n", "6000000\n"], 3_000_000),
+        (["max\n"], None),
+        ([f"{2**63 - 4096}\n"], None),
+        ([None], None),
+    ],
+)
+def test_in_a_container_its_limit_counts_and_not_the_machines_ram(monkeypatch, tmp_path, limits, expected):
+    monkeypatch.setattr(budget, "LIMITS", ())
+    whole = budget.of_ram(Options())
+    files = [tmp_path / str(number) for number in range(len(limits))]
+    for file, limit in zip(files, limits, strict=True):
+        if limit is not None:
+            file.write_text(limit)
+    monkeypatch.setattr(budget, "LIMITS", tuple(files))
+    assert budget.of_ram(Options()) == (whole if expected is None else expected)
+    assert budget.of_ram(Options(ram_gb=2)) == 2e9
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_bfloat16_is_a_question_to_the_chosen_gpu(monkeypatch, which):
+    import torch
+
+    current = [0]
+
+    class At:
+        def __init__(self, device):
+            self.index = device.index
+
+        def __enter__(self):
+            self.before, current[0] = current[0], self.index
+
+        def __exit__(self, *_):
+            current[0] = self.before
+
+    monkeypatch.setattr(torch.cuda, "device", At)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[0] == 1)
+    expected = [torch.float16, torch.bfloat16][which]
+    assert diffusion.choose_dtype(torch.device(f"cuda:{which}")) == expected
 
 
 USES = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("-abcd"), st.integers(0, 3)), max_size=12)

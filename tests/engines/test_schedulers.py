@@ -63,6 +63,30 @@ def test_a_distilled_schedule_has_50_steps_at_most(name):
         check_scheduler(name, 51)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("LCMScheduler", "lcm"), ("TCDScheduler", "tcd")])
+def test_so_has_the_own_schedule_of_a_distilled_model(engine, monkeypatch, kind, name):
+    import diffusers
+
+    pipe = pipe_of(engine)
+    own = getattr(diffusers, kind).from_config(pipe.scheduler.config)
+    monkeypatch.setattr(pipe, "scheduler", own)
+    assert draw(engine, width=8, height=8, steps=50)[0].metadata["scheduler"] == name
+    with pytest.raises(RejectedError, match=f"^steps must be at most 50 with the scheduler {name}.$"):
+        draw(engine, width=8, height=8, steps=51)
+    # Another one of the same model has no such limit, though its configuration still tells of it.
+    assert len(make_scheduler("euler", own, 51).timesteps) == 51
+
+
+@pytest.mark.parametrize("name", [None, "lcm"])
+def test_a_model_that_was_distilled_from_fewer_steps_has_these_at_most(name):
+    from diffusers import LCMScheduler
+
+    own = LCMScheduler(original_inference_steps=20)
+    assert len(make_scheduler(name, own, 20).timesteps) == 20
+    with pytest.raises(RejectedError, match=r"^steps must be at most 20 with the scheduler lcm\.$"):
+        make_scheduler(name, own, 21)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -4,6 +4,7 @@ import weakref
 
 import pytest
 
+from consumer.engines import diffusion
 from consumer.engines.base import Phase
 from consumer.engines.diffusion import guarded
 from consumer.engines.sdxl import MOST_AT_ONCE, SdxlEngine
@@ -146,8 +147,6 @@ def test_a_job_that_is_closed_between_two_batches_leaves_no_trace(engine):
 def test_a_float16_model_is_whole_again_after_a_failure_of_its_vae(monkeypatch, part):
     import torch
 
-    from consumer.engines import diffusion
-
     monkeypatch.setattr(diffusion, "choose_dtype", lambda device: torch.float16)
     engine = SdxlEngine("tiny", CPU)
     before = draw(engine)[0]
@@ -213,9 +212,18 @@ def test_batches_are_halved_when_memory_runs_out(monkeypatch, change):
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", OutOfMemoryError),
         ("CUDA error: an illegal memory access was encountered", EngineUnusableError),
         ("The size of tensor a (4) must match the size of tensor b (3)", RuntimeError),
+        ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`", OutOfMemoryError),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", EngineUnusableError),
+        ("CUDA driver error: device not ready", EngineUnusableError),
     ],
 )
-def test_an_error_of_torch_gets_its_own_class(text, expected):
+@pytest.mark.parametrize("alive", [False, True])
+def test_an_error_of_torch_gets_its_own_class(monkeypatch, text, expected, alive):
+    """An error of a device that works all the same was one of the call alone."""
+    monkeypatch.setattr(diffusion, "alive", lambda: alive)
+    if alive and expected is EngineUnusableError:
+        expected = RuntimeError
+
     def fail():
         raise RuntimeError(text)
 
@@ -233,10 +241,11 @@ def test_an_error_of_torch_gets_its_own_class(text, expected):
     ],
 )
 def test_only_memory_is_worth_another_try_and_the_next_job_is_unharmed(expected, monkeypatch, text):
-    # An engine of its own, because what it gives up for lack of memory it does not take back.
+    # An engine of its own, because what it gives up for lack of memory it does not take back for as large a job.
     engine = load_tiny()
     before = draw(engine, [0, 1], steps=1)
     with monkeypatch.context() as patch:
+        patch.setattr(diffusion, "alive", lambda: False)
         sizes = failing_unet(engine, patch, RuntimeError, text, pictures=0)
         with pytest.raises(expected):
             draw(engine, [0, 1])

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from consumer.engines import diffusion
 from consumer.engines.base import Phase
 from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
 from tiny_sdxl import MARKS
 from tiny_wans import ROUNDING, STARTS, difference, draw, draw_pictures, load_tiny, make_request, options, pipe_of
+from toy_models import out_of_memory
 
 pytestmark = MARKS
 
@@ -111,7 +113,8 @@ def test_a_cancelled_job_frees_its_hooks_and_what_it_keeps_from_frame_to_frame(i
     ],
 )
 def test_an_error_in_the_middle_of_decoding_leaves_nothing_on_the_device(monkeypatch, text, expected):
-    # What is given up for memory stays given up, so this engine is no one else's.
+    monkeypatch.setattr(diffusion, "alive", lambda: False)
+    # What is given up for memory stays given up for jobs of this size, so this engine is no one else's.
     engine = load_tiny()
     before, pipe, kept = draw(engine)[0], pipe_of(engine), []
     forward = pipe.vae.decoder.forward
@@ -176,6 +179,22 @@ def test_batches_of_pictures_are_halved_when_memory_runs_out(monkeypatch):
         assert pictures[index].metadata["batch_size"] == 1
         assert pictures[index].metadata["memory"] == ["smaller batches"]
         assert difference(pictures[index], expected[index]) <= ROUNDING
+
+
+def test_a_variant_of_a_pipeline_goes_on_when_that_is_offloaded_in_another_way():
+    """The model whose own pipeline begins with no picture begins with one here."""
+    engine = load_tiny("tiny-5b", vae_tiling="off")
+    rooms, expected, tries = engine._residency, draw(engine, **STARTS)[0], []
+
+    def fails(*_):
+        tries.append(rooms.report()[0]["offload"])
+        return tries[-1] != "group"
+
+    with out_of_memory(pipe_of(engine).transformer, when=fails):
+        video = draw(engine, **STARTS)[0]
+    assert list(dict.fromkeys(tries)) == ["none", "model", "group"]
+    assert video.metadata["memory"] == ["group offload"]
+    assert difference(video, expected) <= ROUNDING
 
 
 def test_a_video_is_denoised_once_when_only_its_decoding_runs_out_of_memory(monkeypatch):

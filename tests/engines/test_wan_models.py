@@ -8,7 +8,8 @@ from consumer.engines import checkpoint
 from consumer.engines.residency import Residency
 from consumer.engines.tiny_wan import BUILDERS
 from consumer.engines.wan import WanEngine
-from consumer.errors import EngineUnusableError, RejectedError
+from consumer.errors import ConsumerError, EngineUnusableError, RejectedError
+from consumer.fields import MAX_FRAMES
 from consumer.job import Medium
 from consumer.request import Reference
 from tiny_sdxl import MARKS
@@ -20,6 +21,7 @@ from tiny_wans import (
     draw,
     draw_pictures,
     load_tiny,
+    make_picture_request,
     make_request,
     options,
     photo,
@@ -197,6 +199,64 @@ def test_a_pipeline_that_is_not_of_wan_is_refused_with_the_setting(tmp_path):
     assert str(caught.value).endswith("See CONSUMER_MODEL_WAN.")
 
 
+@pytest.mark.parametrize(
+    ("model", "setting"),
+    [
+        ("nobody/text", "CONSUMER_MODEL_WAN"),
+        ("nobody/start", "CONSUMER_MODEL_WAN_I2V"),
+        ("nobody/type", "CONSUMER_JOB_TYPES"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_named_with_the_setting_that_names_it(tmp_path, model, setting):
+    place = {name: str(tmp_path / name) for name in ("nobody/text", "nobody/start", "nobody/type")}
+    engine = WanEngine(place["nobody/text"], options(models={"wan_i2v": place["nobody/start"]}))
+    with pytest.raises(EngineUnusableError, match=rf"See {setting}\.$"):
+        engine.load(place[model])
+
+
+def test_a_text_encoder_that_does_not_know_its_words_is_refused(monkeypatch):
+    import torch
+
+    def build():
+        pipe = BUILDERS["tiny-2.2"]()
+        known = pipe.text_encoder.shared.weight
+        random = torch.randn(known.shape, generator=torch.Generator().manual_seed(1))
+        pipe.text_encoder.encoder.embed_tokens.weight = torch.nn.Parameter(random)
+        return pipe
+
+    def equal():
+        pipe = build()
+        pipe.text_encoder.encoder.embed_tokens.weight.data.copy_(pipe.text_encoder.shared.weight.data)
+        return pipe
+
+    monkeypatch.setitem(BUILDERS, "tiny", build)
+    sentence = r"^The text encoder of WAN could not be loaded: it needs transformers 5\.3 or newer\.$"
+    with pytest.raises(EngineUnusableError, match=sentence):
+        load_tiny("tiny")
+    # What is there twice, though not as one, is as good.
+    monkeypatch.setitem(BUILDERS, "tiny", equal)
+    load_tiny("tiny")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "most"),
+    # Of 1280 x 720 x 121 pixels, 4n + 1 frames.
+    [(1280, 720, 121), (720, 1280, 121), (2048, 2048, 25), (1024, 1024, 105), (1920, 1088, 53)],
+)
+def test_a_video_has_as_many_pixels_as_the_largest_models_make(width, height, most):
+    assert width * height * most <= 1280 * 720 * 121 < width * height * (most + 4)
+    engine = WanEngine("tiny", options())
+    engine.check(make_request(width=width, height=height, num_frames=most))
+    with pytest.raises(RejectedError, match=f"^num_frames must be at most {most} at {width}x{height}.$"):
+        engine.check(make_request(width=width, height=height, num_frames=most + 4))
+
+
+def test_the_usual_size_has_room_for_every_number_of_frames_and_a_picture_for_every_size():
+    engine = WanEngine("tiny", options())
+    engine.check(make_request(width=480, height=832, num_frames=MAX_FRAMES))
+    engine.check(make_picture_request(width=2048, height=2048))
+
+
 def test_models_are_kept_under_names_without_paths_and_folders_of_one_name_apart():
     keys = [checkpoint.key("wan", model) for model in ("/a/t2v/wan", "/a/i2v/wan", "maker/wan", "tiny-i2v")]
     assert len(set(keys)) == 4
@@ -227,3 +287,10 @@ def test_the_names_of_the_tiny_models_are_those_of_the_published_kinds():
     assert channels == {
         "tiny": 16, "tiny-i2v": 36, "tiny-flf2v": 36, "tiny-2.2": 16, "tiny-2.2-i2v": 36, "tiny-5b": 48
     }  # fmt: skip
+
+
+def test_a_video_of_no_numbers_is_no_video():
+    engine = load_tiny()
+    pipe_of(engine).vae.post_quant_conv.bias.data.fill_(float("nan"))
+    with pytest.raises(ConsumerError, match=r"^The model's numbers overflowed: "):
+        draw(engine)

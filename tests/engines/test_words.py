@@ -1,15 +1,17 @@
 """Prompts of any length with weighted words, against plain diffusers, compel's own way, and arithmetic."""
 
 import logging
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumer.engines import diffusion, words
+from consumer.engines.base import Phase
 from consumer.engines.tiny import build_sdxl
-from consumer.errors import RejectedError
-from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request
+from consumer.errors import JobCancelledError, RejectedError
+from tiny_sdxl import MARKS, ROUNDING, difference, draw, load_tiny, make_request, pipe_of
 
 pytestmark = MARKS
 
@@ -135,6 +137,22 @@ def test_without_guidance_there_is_no_negative_however_long_it_is(pipe):
     assert told == {}
 
 
+def test_where_one_encoder_needs_fewer_pieces_it_is_filled_up_with_nothing(pipe):
+    import torch
+
+    long, short = f"{'x' * 70} !! ,", "cat"
+    # Two marks at once are one token less to the first encoder, for which all fits into one piece.
+    tokens = [len(tokenizer(f"{long} {short}").input_ids) for tokenizer in (pipe.tokenizer, pipe.tokenizer_2)]
+    assert tokens == [PIECE, PIECE + 1]
+    pieces = [f"{long} {short}", ""], [long, short]
+    first, second = (torch.cat([plain(pipe, piece)["prompt_embeds"] for piece in half], dim=1) for half in pieces)
+    width = pipe.text_encoder.config.hidden_size
+    encoded, told = encode(pipe, f"{long} {short}", negative_prompt="(wow!!!)0.5")
+    assert torch.equal(encoded["prompt_embeds"], torch.cat([first[..., :width], second[..., width:]], dim=-1))
+    assert encoded["negative_prompt_embeds"].shape == encoded["prompt_embeds"].shape
+    assert told["prompt_tokens"] == tokens[1] - 2
+
+
 def test_a_word_beyond_77_tokens_changes_the_picture_and_so_does_one_in_the_negative():
     engine = load_tiny()
     cat, blurry = "x" * 80 + " cat" * 20, "x" * 80 + " blurry" * 20
@@ -227,13 +245,19 @@ def test_a_weight_changes_the_picture_more_the_further_it_is_from_one():
     assert "prompt_weights" not in normal.metadata
 
 
-def test_weights_and_length_together(pipe):
+@pytest.mark.parametrize(
+    ("prompt", "pieces"),
+    [
+        (f"{LONG} a (cat)1.4, {LONG} a cat", [LONG, "a (cat)1.4,", LONG, "a cat"]),
+        (f"a (cat)0.6 , {LONG} a (cat)0.2 (dog)0.7 (fog)1.4", ["a (cat)0.6 ,", LONG, "a (cat)0.2 (dog)0.7 (fog)1.4"]),
+        (f"a ({LONG} cat)0.5 dog", [f"a ({LONG})0.5", "(cat)0.5 dog"]),
+    ],
+)
+def test_a_word_is_weighed_within_its_own_pieces(pipe, prompt, pieces):
     import torch
 
-    found = embeddings(pipe, f"{LONG} a (cat)1.4, {LONG} a cat")
-    expected = [plain(pipe, LONG), {"prompt_embeds": embeddings(pipe, "a (cat)1.4,")}]
-    expected += [plain(pipe, LONG), plain(pipe, "a cat")]
-    assert torch.equal(found, torch.cat([each["prompt_embeds"] for each in expected], dim=1))
+    expected = torch.cat([embeddings(pipe, piece) for piece in pieces], dim=1)
+    assert torch.allclose(embeddings(pipe, prompt), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -278,6 +302,78 @@ def test_on_a_gpu_embeddings_are_there_however_the_model_is_offloaded(way):
         placed.maybe_free_model_hooks()
         assert {each.device.type for each in found.values()} == {"cuda"}
         assert all(torch.allclose(found[name].cpu(), expected[name], atol=1e-2) for name in expected)
+
+
+# How long it takes.
+
+MOST = "".join(f"(w{number})0.5 " for number in range(32)) + "cat, " * 600
+"""As many weights as there may be, with many pieces."""
+
+
+@pytest.fixture
+def runs(pipe, monkeypatch):
+    """How often each text encoder has run."""
+    counts = {}
+
+    def count(name):
+        forward, counts[name] = getattr(pipe, name).forward, 0
+
+        def counting(*args, **kwargs):
+            counts[name] += 1
+            return forward(*args, **kwargs)
+
+        monkeypatch.setattr(getattr(pipe, name), "forward", counting)
+
+    count("text_encoder")
+    count("text_encoder_2")
+    return counts
+
+
+@pytest.mark.parametrize(("prompt", "weights"), [(MOST, 32), (f"({'x' * 2000})0.5", 1), ("cat, " * 600, 0)])
+def test_the_encoders_run_once_for_each_piece_and_each_word_that_weighs_less(pipe, runs, prompt, weights):
+    pieces = embeddings(pipe, prompt, guidance_scale=1.0).shape[1] // PIECE
+    assert pieces >= 2000 // PIECE
+    # A word that is cut counts in both pieces; diffusers encodes the beginning; and nothing is encoded once.
+    at_most = pieces + weights + (pieces - 1) + 1 + 1
+    assert pieces + weights < min(runs.values()) <= max(runs.values()) <= at_most
+
+
+def test_it_can_be_stopped_before_each_run_of_an_encoder(pipe, runs):
+    asked = []
+
+    def ask(stop):
+        asked.append(sum(runs.values()))
+        if len(asked) == stop:
+            raise JobCancelledError("The job was cancelled.")
+
+    request = make_request(prompt=f"{LONG} a (cat)0.5 on a (mat)1.2, {LONG} cat")
+    words.encode(pipe, request, lambda: ask(0))
+    # Two encoders; four pieces, one of them also without the cat. Only nothing is encoded unasked.
+    assert len(asked) == 2 * (4 + 1)
+    assert all(after - before <= 2 for before, after in pairwise(asked))
+    for stop in range(1, len(asked) + 1):
+        asked.clear()
+        with pytest.raises(JobCancelledError):
+            words.encode(pipe, request, lambda stop=stop: ask(stop))
+        assert asked[-1] == sum(runs.values())
+
+
+def test_a_job_is_cancelled_between_two_pieces_and_the_next_one_is_unharmed():
+    engine = load_tiny()
+    before, asked = draw(engine)[0], []
+
+    def on_step(indexes, done, total, phase=Phase.step):
+        asked.append((list(indexes), done, total, phase))
+        if len(asked) == 4:
+            raise JobCancelledError("The job was cancelled.")
+
+    resets, pipe = [], pipe_of(engine)
+    pipe.maybe_free_model_hooks = lambda: resets.append(len(asked))
+    with pytest.raises(JobCancelledError):
+        draw(engine, [0, 1], on_step, prompt=f"{LONG} {LONG} {LONG} cat")
+    assert asked == [([0, 1], 0, 3, Phase.load), *[([0, 1], 0, 3, Phase.encode)] * 3]
+    assert resets == [4]
+    assert difference(draw(engine)[0], before) <= ROUNDING
 
 
 # How a text is read.
@@ -332,6 +428,22 @@ def test_any_text_can_be_encoded(pipe, prompt, negative):
     encoded, _ = encode(pipe, prompt, negative_prompt=negative)
     assert encoded["prompt_embeds"].shape == encoded["negative_prompt_embeds"].shape
     assert torch.isfinite(encoded["prompt_embeds"]).all()
+
+
+PUNCTUATION = st.sampled_from(["!", "!!", "!!! ", "wow!!!", "?!", ", ", ".", " ", "x" * 9, "(!!)0.5", "(a!!)1.3", "…"])
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(*[st.lists(PUNCTUATION, max_size=60).map("".join)] * 2)
+def test_any_punctuation_can_be_encoded(pipe, prompt, negative):
+    import torch
+
+    encoded, told = encode(pipe, prompt, negative_prompt=negative)
+    both = encoded["prompt_embeds"], encoded["negative_prompt_embeds"]
+    assert both[0].shape == both[1].shape
+    assert both[0].shape[1] % PIECE == 0
+    assert both[0].shape[1] > max(told.get(f"{field}_tokens", 0) for field in ("prompt", "negative_prompt"))
+    assert all(torch.isfinite(each).all() for each in both)
 
 
 def test_no_text_reaches_a_log(pipe, caplog, capfd):

@@ -96,12 +96,58 @@ def test_the_next_attempt_begins_with_the_stored_prompt_and_asks_for_no_other(jo
     assert request.enhancement_model is None
 
 
-def test_after_a_failure_to_rewrite_the_next_attempt_may_try_again(jobs, worker, other):
-    jobs.add(original_prompt="a harbour")
+@pytest.mark.parametrize("enhancer", [True, False], ids=["no answer", "no model"])
+def test_an_attempt_that_kept_the_prompt_is_followed_by_one_that_keeps_it_too(jobs, worker, other, enhancer):
+    """Else one job would have pictures of two prompts."""
+    job_id = jobs.add(original_prompt="a harbour")
     first = worker.take()
-    store(worker, first, None, result="timed out")
-    request = parse(again(jobs, worker, other, first), ENHANCED)
+    drawn = work(worker, Lease(first), Scribe(None, lambda: None) if enhancer else None)
+    told = jobs.get(job_id)["metadata"]["enhancement"]
+    asked: list[str] = []
+    second = Scribe("A harbour at dusk", lambda: asked.append("once more"))
+    request = work(other, Lease(again(jobs, worker, other, first)), second)
+    row = jobs.get(job_id)
+    assert (asked, request.prompt, drawn.prompt) == ([], "a harbour", "a harbour")
+    assert (row["enhanced_prompt"], row["metadata"]["enhancement"]) == (None, told)
+
+
+@pytest.mark.parametrize("model", ["qwen_instruct", None])
+@pytest.mark.parametrize("sent", [{"result": "mine"}, {"result": ""}], ids=str)
+def test_who_sends_a_result_himself_only_skips_the_rewriting(jobs, worker, sent, model):
+    jobs.add(original_prompt="a harbour", metadata={"enhancement": sent, "enhancement_model": model})
+    request = parse(worker.take(), ENHANCED)
+    assert (request.prompt, request.enhancement_model) == ("a harbour", None)
+
+
+@pytest.mark.parametrize(
+    "odd", [None, True, 7, "timed out", [], ["result"], {}, {"result": 3}, {"result": {}}], ids=str
+)
+def test_anything_else_in_its_place_does_not_matter(jobs, worker, odd):
+    jobs.add(original_prompt="a harbour", metadata={"enhancement": odd})
+    request = parse(worker.take(), ENHANCED)
     assert (request.prompt, request.enhancement_model) == ("a harbour", "qwen_instruct")
+
+
+@pytest.mark.parametrize(
+    ("answer", "drawn"),
+    [
+        ("A harbour at dusk", "A harbour at dusk, ink drawing, wide (low) shot"),
+        ("An Ink Drawing of a harbour", "An Ink Drawing of a harbour, wide (low) shot"),
+        ("A harbour, wide (low) shot, ink drawing", "A harbour, wide (low) shot, ink drawing"),
+        ("A pink drawing, ink drawings", "A pink drawing, ink drawings, ink drawing, wide (low) shot"),
+    ],
+)
+def test_looks_that_an_answer_names_are_not_told_twice_in_any_attempt(jobs, worker, other, answer, drawn):
+    jobs.add(original_prompt="a harbour", metadata={"style": "ink drawing", "shot_type": "wide (low) shot"})
+    first = worker.take()
+    assert parse(first, ENHANCED).prompt == "a harbour, ink drawing, wide (low) shot"
+    assert work(worker, Lease(first), Scribe(answer, lambda: None)).prompt == drawn
+    assert parse(again(jobs, worker, other, first), ENHANCED).prompt == drawn
+
+
+def test_looks_that_an_own_prompt_names_are_appended_all_the_same(jobs, worker):
+    jobs.add(original_prompt="a wide river", metadata={"shot_type": "wide"})
+    assert parse(worker.take(), ENHANCED).prompt == "a wide river, wide"
 
 
 def test_a_copy_without_a_prompt_asks_for_no_rewriting(jobs, worker):

@@ -92,6 +92,23 @@ def test_a_request_decides_whether_and_how_its_prompt_is_rewritten(site: Site, j
     assert len(worker.events("model.loaded")) == 2
 
 
+@pytest.mark.models
+def test_no_request_ends_a_worker_whose_language_models_are_wrong(site: Site, jobs: UserJobs) -> None:
+    kinds = ("qwen_instruct", "qwen_base")
+    asked = {kind: jobs.submit(PROMPT, name=kind, enhancement_model=kind) for kind in kinds}
+    wrong = TINY | {"model_enhance": "/nowhere/chat", "model_enhance_base": "/nowhere/base"}
+    worker = site.start("--max-jobs", "2", **wrong)
+    assert worker.wait(PATIENCE) == 0
+    for job in asked.values():
+        row = jobs.get(job)
+        assert (row["status"], row["attempts"], row["enhanced_prompt"]) == ("completed", 1, None)
+        assert row["metadata"]["enhancement"] == {"result": "no language model could be loaded"}
+    assert drawn(site) == {kind: [PROMPT] for kind in kinds}
+    said = [(event["level"], event["setting"]) for event in worker.events("enhancer.unavailable")]
+    assert sorted(said) == [("error", "CONSUMER_MODEL_ENHANCE"), ("error", "CONSUMER_MODEL_ENHANCE_BASE")]
+    assert "/nowhere" not in worker.output
+
+
 def test_where_sketch_stands_in_the_prompt_stays_and_the_row_says_why(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit(PROMPT, job_type="image7b_fast_enhanced", width=64, height=64)
     worker = site.start("--once", engines="sketch")
