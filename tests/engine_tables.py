@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
 MEANING = {
     "prompt": "What to draw. The columns `enhanced_prompt`, `original_prompt` go before it; only a copy needs none.",
     "negative_prompt": "What to keep out. It has no effect where `guidance_scale` is 1 or less.",
-    "style": "Appended to the prompt, as are the next two; `none` appends nothing.",
+    "style": "Appended to the prompt, unless a rewritten one names it; as are the next two. `none` is nothing.",
     "shot_type": "Appended to the prompt.",
     "camera_angle": "Appended to the prompt.",
     "num_images": "How many pictures, up to the job type's most.",
@@ -28,7 +28,7 @@ MEANING = {
     "width": "Pixels; sent together with `height`.",
     "height": "Pixels; sent together with `width`.",
     "resolution": "Width and height in one.",
-    "aspect_ratio": "The platform's sizes at 1024x1024, else about as many pixels as usual. Width and height go before it.",
+    "aspect_ratio": "The platform's sizes at 1024x1024, else about as many pixels as usual; width and height win.",
     "quality": "Kept and told; the job type decides.",
     "scheduler": "Which sampler takes the steps; see below. Absent: the model's own.",
     "reference_url": "A picture to start from: an https URL, or a path in the user's own folder of the bucket.",

@@ -184,17 +184,24 @@ def test_batches_of_pictures_are_halved_when_memory_runs_out(monkeypatch):
 def test_a_variant_of_a_pipeline_goes_on_when_that_is_offloaded_in_another_way():
     """The model whose own pipeline begins with no picture begins with one here."""
     engine = load_tiny("tiny-5b", vae_tiling="off")
-    rooms, expected, tries = engine._residency, draw(engine, **STARTS)[0], []
+    rooms, expected = engine._residency, draw(engine, **STARTS)[0]
+    for enough in ("model", "group"):
+        with out_of_memory(
+            pipe_of(engine).transformer, when=lambda *_, enough=enough: rooms.report()[0]["offload"] != enough
+        ):
+            video = draw(engine, **STARTS)[0]
+        assert video.metadata["memory"] == [f"{enough} offload"]
+        assert difference(video, expected) <= ROUNDING
 
-    def fails(*_):
-        tries.append(rooms.report()[0]["offload"])
-        return tries[-1] != "group"
 
-    with out_of_memory(pipe_of(engine).transformer, when=fails):
-        video = draw(engine, **STARTS)[0]
-    assert list(dict.fromkeys(tries)) == ["none", "model", "group"]
-    assert video.metadata["memory"] == ["group offload"]
-    assert difference(video, expected) <= ROUNDING
+def test_what_a_long_video_needs_is_given_up_for_shorter_ones_no_more():
+    engine = load_tiny(vae_tiling="off")
+    rooms, frames = engine._residency, [5]
+    with out_of_memory(
+        pipe_of(engine).transformer, when=lambda *_: frames[0] > 5 and rooms.report()[0]["offload"] == "none"
+    ):
+        for frames[0], told in ((5, None), (9, ["model offload"]), (5, None)):
+            assert draw(engine, steps=1, num_frames=frames[0])[0].metadata.get("memory") == told
 
 
 def test_a_video_is_denoised_once_when_only_its_decoding_runs_out_of_memory(monkeypatch):
