@@ -15,6 +15,8 @@ IMAGE ?= supabase/postgres:17.6.1.084
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+# Three at a time, for many wait for processes; more threads of torch in each would only get into each other's way.
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 $(PYTEST)
 REQUIREMENTS := pyproject.toml constraints.txt
 CODE := consumer migrations tests bench
 
@@ -30,10 +32,10 @@ demo: $(VENV)/$(if $(filter sketch,$(ENGINE)),.core,.gpu) ## see it work: a priv
 	@$(BIN)/consumer demo --engine $(ENGINE)
 
 test: $(VENV)/.dev ## run the tests (PYTEST='-k queue' for some of them)
-	@$(BIN)/python -m pytest -n 2 $(PYTEST)
+	@$(TEST)
 
 test-containers: $(VENV)/.dev ## run the tests on a Postgres in a container (IMAGE=supabase/postgres:...)
-	@TEST_CONTAINER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -n 2 $(PYTEST)
+	@TEST_CONTAINER_IMAGE=$(IMAGE) $(TEST)
 
 lint: $(VENV)/.dev ## check format, style, types, layers and the SQL of the migrations
 	@$(BIN)/ruff format --check -q $(CODE)

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 from psycopg import sql
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from consumer import embedded
 
@@ -138,6 +139,13 @@ class Databases:
         self._made.append(name)
         return name
 
+    # The server may not yet have noticed that whoever decoded its changes is gone.
+    @retry(
+        retry=retry_if_exception_type(psycopg.errors.ObjectInUse),
+        wait=wait_fixed(0.1),
+        stop=stop_after_delay(10),
+        reraise=True,
+    )
     def _drop(self, name: str) -> None:
         with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
