@@ -8,6 +8,7 @@ The map of the house, from the top down; imports go down only.
     process     ONE JOB, top to bottom
     preload     the model that is loaded before the first claim
     listen      LISTEN, reconnect; wake-ups are hints
+    hands       the jobs in hand, and how they end when the worker leaves
     lease       who holds a job, since when it is trusted, why it must stop
     heartbeat   keeps our jobs, rescues those of the dead (rescue: who is dead)
     lane        one thread to the GPU, one job at a time

@@ -11,11 +11,10 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from consumer import events, health, preload
@@ -25,8 +24,9 @@ from consumer.delivery import Delivery
 from consumer.engines.base import Engine
 from consumer.engines.enhance import Enhancer
 from consumer.engines.residency import Residency
-from consumer.errors import DrainingError, EngineHungError, StorageUnusableError, UsageError
+from consumer.errors import StorageUnusableError, UsageError
 from consumer.failures import Failures
+from consumer.hands import Hands
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
 from consumer.job import JobType
@@ -44,15 +44,6 @@ from consumer.turns import Turns
 from consumer.watchdog import Watchdog
 
 OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
-
-HEAR_SECONDS = 5.0
-"""How long the first load waits for the listener: importing torch would hold it up."""
-
-IN_HAND = 6
-"""Jobs that may be in hand at once: one on the lane, one that gets ready, the others in delivery."""
-
-STOP_SECONDS = 2.0
-"""How long a job may take to notice that it must stop: one step, or a part that cannot be interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +89,7 @@ class Worker:
         keeper = Queue(pulse or database, worker_id, settings.max_attempts)
         trust, name = Trust(settings.lease_seconds, settings.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
         self.leases = Leases(keeper, name, self.engine_names, settings.lease_seconds, trust)
+        self.hands = Hands(self.leases)
         self.heartbeat = Heartbeat(self.leases, Rescuer(keeper, settings.lease_seconds))
         self.lane = Lane(Watchdog(settings.phase_seconds))
         assets = Assets(database)
@@ -118,12 +110,9 @@ class Worker:
         )
         reach.on_back = partial(self.intake.hint, "line")
         self._hearing = asyncio.Event()
-        self._in_hand = asyncio.Semaphore(IN_HAND)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._taken = 0
         self._hurry = asyncio.Event()
         self._signals = 0
-        self.forced = False
 
     async def run(self) -> int:
         """Work until told to stop or out of work; returns the exit code."""
@@ -139,7 +128,7 @@ class Worker:
                     events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
                     claims = asyncio.create_task(self._guard("claims", self._claims))
                     await self._draining.wait()
-                    await self._finish(claims)
+                    await self.hands.finish(claims, self._hurry, self.settings.grace_seconds)
             finally:
                 await self._leave()
         found_by = {f"found_by_{source}": count for source, count in self.intake.found_by.items()}
@@ -168,8 +157,8 @@ class Worker:
         self.lane.ending = True
         self.drain(name)
         if self._signals == 2:
-            self._stop_jobs()
-            self._cancel_jobs()
+            self.hands.stop()
+            self.hands.cancel()
         elif self._signals > 2:
             os._exit(FAILED)
 
@@ -193,37 +182,21 @@ class Worker:
     def _resident(self) -> set[str]:
         return {name for name in self.engine_names if self.shop.engines[name].resident()}
 
-    async def _preload(self, name: str) -> None:
-        """Load an engine before anything is claimed; to leave, nobody waits for it, for it cannot be interrupted."""
-        left = self._draining.wait
-        await first(self._hearing.wait(), left(), asyncio.sleep(HEAR_SECONDS))
-        if not self._draining.is_set():
-            await first(self._load(name), left())
-        self._enter("ready")
-
-    async def _load(self, name: str) -> None:
-        try:
-            await preload.load(name, self.shop.engines[name], self.lane)
-        except Exception as error:  # noqa: BLE001 whatever it is, the first job would meet it too
-            if isinstance(error, EngineHungError):
-                events.emit("engine.hung", level=logging.ERROR, phase=error.phase, seconds=error.seconds, engine=name)
-            self._unfit(f"The engine {name} could not be loaded: {events.describe(error)}")
-
     async def _claims(self) -> None:
         if self.default:
-            await self._preload(self.default)
+            engine, leaving = self.shop.engines[self.default], self._draining
+            await preload.before_claims(self.default, engine, self.lane, self._hearing, leaving, self._unfit)
+            self._enter("ready")
         while not self._draining.is_set():
-            await self._in_hand.acquire()
+            await self.hands.reach()
             turn = await self.lane.turn()
             lease = await self.intake.next_job(turn.begin)
             if lease is None:
                 turn.release()
-                self._in_hand.release()
+                self.hands.let_go()
                 return
             self._taken += 1
-            task = asyncio.create_task(self._guard("job", partial(self._work, lease, turn)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.hands.work(self._guard("job", partial(self._work, lease, turn)))
             if self.until.once or self._taken == self.until.max_jobs:
                 self.drain("that was the last job asked for")
 
@@ -241,34 +214,6 @@ class Worker:
             self.leases.remove(lease)
         finally:
             turn.release()
-            self._in_hand.release()
-
-    async def _finish(self, claims: asyncio.Task[None]) -> None:
-        """Finish what fits in the grace period, which begins with a signal; release the rest."""
-        jobs = asyncio.create_task(self._ended(claims))
-        hurry = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({jobs, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        await asyncio.wait({jobs}, timeout=self.settings.grace_seconds)
-        self._stop_jobs()
-        await asyncio.wait({jobs}, timeout=STOP_SECONDS)
-        self._cancel_jobs()
-        await asyncio.wait({jobs}, timeout=STOP_SECONDS)
-        jobs.cancel()
-
-    async def _ended(self, claims: asyncio.Task[None]) -> None:
-        # A claim may be on its way, and bring one more job.
-        while busy := {task for task in (*self._tasks, claims) if not task.done()}:
-            await asyncio.wait(busy)
-
-    def _stop_jobs(self) -> None:
-        for lease in list(self.leases.held.values()):
-            lease.stop(DrainingError("The worker is going away."))
-
-    def _cancel_jobs(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-            self.forced = True
 
     def _unfit(self, reason: str) -> None:
         self.lane.ending = True
@@ -335,14 +280,6 @@ class Worker:
                     await self.queue.delete_worker()
         except (*AWAY, TimeoutError) as error:
             events.emit("database.away", error=events.describe(error))
-
-
-async def first(*works: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them is over; the others are cancelled."""
-    tasks = [asyncio.create_task(work) for work in works]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -138,7 +138,7 @@ async def _work(settings: Settings, databases: tuple[Database, Database], args: 
         await storage.close()
         await pulse.close()
         await database.close()
-    if worker.forced or worker.lane.running or code == UNUSABLE:
+    if worker.hands.forced or worker.lane.running or code == UNUSABLE:
         # A step, an encoder or an upload that never returns would keep the process alive; its job has been released.
         # And a device that broke may hang or crash whoever cleans up.
         sys.stderr.flush()

@@ -4,7 +4,6 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +44,6 @@ def key(engine: str, model: str) -> str:
     the same."""
     name = model_name(model)
     return f"{engine}:{name}" if name == model else f"{engine}:{name}#{zlib.crc32(model.encode()):08x}"
-
-
-def pipeline_class(model: str) -> str | None:
-    """The class of diffusers that the folder `model` was saved from; None for anything but such a folder."""
-    with suppress(OSError, ValueError, AttributeError):
-        index = json.loads((Path(model).expanduser() / "model_index.json").read_text())
-        return str(index["_class_name"]) if "_class_name" in index else None
-    return None
 
 
 def open_pipeline(

@@ -1,7 +1,5 @@
 """How a model is opened: the dtypes of its parts, the names of tiny ones, the class it was saved from."""
 
-import json
-
 import pytest
 
 from consumer.engines import checkpoint, diffusion, tiny, tiny_wan
@@ -81,12 +79,3 @@ def test_several_tiny_models_have_names_of_their_own():
     assert type(open_model("tiny-other", tiny=builders)).__name__ == "StableDiffusionXLPipeline"
     with pytest.raises(EngineUnusableError, match=r"^The model tiny-unknown could not be loaded: there is no such"):
         open_model("tiny-unknown", tiny=builders)
-
-
-def test_the_class_that_a_folder_was_saved_from_is_known(folder, tmp_path):
-    assert checkpoint.pipeline_class(str(folder)) == "WanPipeline"
-    for model in ("tiny", "some/model", str(folder / "model_index.json"), str(tmp_path / "nothing")):
-        assert checkpoint.pipeline_class(model) is None
-    for text in ("", "[]", json.dumps({"unet": []})):
-        (tmp_path / "model_index.json").write_text(text)
-        assert checkpoint.pipeline_class(str(tmp_path)) is None
