@@ -39,6 +39,7 @@ The map of the house, from the top down; imports go down only.
     encode      pixels -> PNG, WebP, MP4 bytes; made once
     request     a jobs row -> a validated Request, or Rejected with a sentence (fields, sizes, limits help)
     errors      what can go wrong, and the one table that decides what follows
+    failpoints  named points of a job's life at which a test makes things go wrong
     job, job_types, profiles, tables, backoff, settings, events, statements, child, tasks, interruption: the nouns and
                 small rules
 """

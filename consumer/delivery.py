@@ -25,6 +25,7 @@ from consumer.assets import Assets, Result
 from consumer.encode import Encoded, encode, thumbnail
 from consumer.engines.base import Output
 from consumer.errors import StorageUnavailableError, unwrap
+from consumer.failpoints import Point, reach
 from consumer.job import Medium
 from consumer.lease import Lease, Trust
 from consumer.reach import Reach
@@ -82,16 +83,20 @@ class Delivery:
         loop = asyncio.get_running_loop()
         encoded = await loop.run_in_executor(self._encoders, encode, output.pixels, output.fps)
         small = await loop.run_in_executor(self._encoders, thumbnail, output.pixels)
+        reach(Point.encoded)
         folder = f"{lease.job.user_id}/{lease.job.id}"
         url = f"{folder}/{output.index}.{encoded.extension}"
         thumbnail_url = f"{folder}/{output.index}.thumb.{small.extension}"
         await self.upload(lease, url, encoded)
+        reach(Point.uploaded)
         await self.upload(lease, thumbnail_url, small)
+        reach(Point.stored)
         result = Result(
             index=output.index, seed=output.seed, url=url, thumbnail_url=thumbnail_url, format=encoded.extension,
             file_size=len(encoded.data), metadata=self._measured(output, encoded),
         )  # fmt: skip
         await self.assets.record(lease.job, medium, result)
+        reach(Point.recorded)
         events.emit("asset.recorded", job_id=lease.job.id, index=output.index, bytes=len(encoded.data))
 
     async def upload(self, lease: Lease, key: str, encoded: Encoded) -> None:

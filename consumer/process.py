@@ -29,6 +29,7 @@ from consumer.errors import (
     public_message,
     unwrap,
 )
+from consumer.failpoints import Point, reach
 from consumer.failures import Failures
 from consumer.job import Job, JobType
 from consumer.lane import Lane, Turn
@@ -61,12 +62,15 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
     job, started = lease.job, time.monotonic()
     events.emit("job.claimed", job_id=job.id, job_type=job.job_type, attempt=job.attempts)
     try:
+        reach(Point.claimed)
         request = parse(job, shop.job_types[job.job_type])
         await generate(lease, request, turn, shop)
         turn.release()
         with shop.failures.undecided():
             await shop.delivery.finish(lease)
+            reach(Point.delivered)
             await complete(lease, request, shop)
+        reach(Point.ended)
         shop.failures.completed()
         decision = Decision(Verdict.completed, "")
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 `decide` is the one place that judges
@@ -79,6 +83,7 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
         turn.release()
         if not await asyncio.shield(settle(lease, decision, error, shop)):
             decision = replace(decision, verdict=Verdict.lost)
+        reach(Point.ended)
         tell(decision, job, started, error=events.describe(error))
     else:
         tell(decision, job, started)
@@ -101,16 +106,20 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     if not pending:
         return
     request = await refer(lease, request, engine, shop)
+    reach(Point.prepared)
     await lease.hold(turn.begin())
     if shop.lane.ending:
         raise DrainingError("The worker is going away.")
+    reach(Point.begun)
     watchdog = shop.lane.watchdog
     async with Progress(lease, shop.assets, pending, request.count, watchdog, turn.end_soon) as progress:
         request = await enhance(lease, request, progress, shop)
         progress.on_step(pending, 0, request.steps, Phase.load)
         await shop.lane.run(lambda: engine.load(engine.model_for(request)))
+        reach(Point.loaded)
         async with aclosing(shop.lane.iterate(partial(engine.generate, request, pending, progress.on_step))) as outputs:
             async for output in outputs:
+                reach(Point.generated)
                 await shop.delivery.put(lease, request.medium, output)
 
 
@@ -155,6 +164,7 @@ async def settle(lease: Lease, decision: Decision, error: BaseException, shop: W
     job, queue = lease.job, shop.queue
     await shop.delivery.settle(lease, at_once=isinstance(error, asyncio.CancelledError))
     lease.settled = True
+    reach(Point.settling)
     match decision.verdict:
         case Verdict.retry:
             return await queue.retry_job(job, delay(job.attempts), describe(lease, queue, error))

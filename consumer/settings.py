@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(15.0, ge=0.1, le=3600)
     grace_seconds: float = Field(25.0, ge=0, le=3600)
     max_attempts: int = Field(3, ge=1, le=100)
+    claim_batch: int = Field(1, ge=1, le=256)
+    priority_seconds: float = Field(60.0, ge=0, le=3600)
+    max_memory_gb: float | None = Field(None, ge=0.01, le=10000)
+    notice_file: Path | None = None
+    notice_url: str | None = Field(None, pattern=r"^https?://[^/\s]+", description="an address like http://host/path")
     log: Log = "auto"
     health_file: Path | None = None
 
