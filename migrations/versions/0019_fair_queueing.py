@@ -1,0 +1,14 @@
+"""fair queueing: see sql/migrations/0019_fair_queueing.up.sql."""
+
+from consumer.migrate import run_statements
+
+revision = "0019"
+down_revision = "0018"
+
+
+def upgrade() -> None:
+    run_statements(revision, "up")
+
+
+def downgrade() -> None:
+    run_statements(revision, "down")
