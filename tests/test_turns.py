@@ -1,12 +1,15 @@
-"""Two engines that share a device: no ping-pong, and nobody waits for ever."""
+"""Models that share a device: no ping-pong, nobody waits for ever, and nobody gets more than a share."""
 
-from collections import defaultdict, deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.turns import Turns
+from consumer.job import JobType, Medium
+from consumer.turns import Turns, in_place
 
 BOUND = 30.0
 LONGEST = 5.0
@@ -14,39 +17,39 @@ LOAD = 20.0
 
 
 class Device:
-    """A device with room for one model, and a clock."""
+    """A device with room for one model, that of one job type, and a clock."""
 
-    def __init__(self, *engines: str, seconds: float = BOUND) -> None:
+    def __init__(self, *job_types: str, seconds: float = BOUND) -> None:
         self.now = 1000.0
-        self.resident: set[str] = set()
-        self.turns = Turns(engines, lambda: self.resident, seconds, lambda: self.now)
+        self.there: set[str] = set()
+        self.turns = Turns(job_types, lambda: self.there, seconds, lambda: self.now)
 
-    def take(self, engine: str) -> None:
-        self.turns.took(engine)
-        self.resident = {engine}
+    def take(self, job_type: str) -> None:
+        self.turns.took(job_type)
+        self.there = {job_type}
 
 
-def test_with_nothing_loaded_or_all_of_it_there_is_one_claim_from_all() -> None:
+@pytest.mark.parametrize("there", [set(), {"a", "b"}])
+def test_with_nothing_loaded_or_all_of_it_there_is_one_claim_from_all(there: set[str]) -> None:
     device = Device("a", "b")
-    assert device.turns.order() == (("a", "b"),)
-    device.resident = {"a", "b"}
+    device.there = there
     assert device.turns.order() == (("a", "b"),)
     device.now += 10 * BOUND
     assert device.turns.order() == (("a", "b"),)
 
 
-def test_one_engine_alone_is_not_even_asked() -> None:
+def test_one_job_type_alone_is_not_even_asked_for() -> None:
     turns = Turns(["a"], lambda: {}[""], BOUND)
     assert turns.order() == (("a",),)
 
 
 def test_zero_seconds_prefer_nothing() -> None:
     device = Device("a", "b", seconds=0)
-    device.resident = {"a"}
+    device.there = {"a"}
     assert device.turns.order() == (("a", "b"),)
 
 
-def test_the_resident_one_goes_first_until_its_time_is_over_and_then_the_others_do() -> None:
+def test_the_model_in_place_goes_first_until_its_time_is_over_and_then_the_fair_order_decides() -> None:
     device = Device("a", "b", "c")
     device.turns.order()
     device.take("a")
@@ -54,30 +57,14 @@ def test_the_resident_one_goes_first_until_its_time_is_over_and_then_the_others_
     assert device.turns.order() == (("a",), ("a", "b", "c"))
     device.turns.took("a")
     device.now += 0.1
-    assert device.turns.order() == (("b", "c"), ("a", "b", "c"))
+    assert device.turns.order() == (("a", "b", "c"),)
+    device.turns.took("a")
+    assert device.turns.order() == (("a", "b", "c"),), "it was due to it, and is no turn"
     device.take("c")
     assert device.turns.order() == (("c",), ("a", "b", "c"))
 
 
-def test_when_the_others_had_nothing_the_clock_begins_anew() -> None:
-    device = Device("a", "b")
-    device.turns.order()
-    device.take("a")
-    device.now += BOUND
-    assert device.turns.order()[0] == ("b",)
-    device.turns.took("a")
-    assert device.turns.order()[0] == ("a",)
-
-
-def test_others_that_went_first_in_vain_while_nothing_was_there_at_all_go_first_again() -> None:
-    device = Device("a", "b")
-    device.turns.order()
-    device.take("a")
-    device.now += BOUND
-    assert device.turns.order()[0] == device.turns.order()[0] == ("b",)
-
-
-def test_a_switch_for_want_of_work_begins_a_turn_too() -> None:
+def test_a_change_for_want_of_work_begins_a_turn_too() -> None:
     device = Device("a", "b")
     device.turns.order()
     device.take("a")
@@ -88,64 +75,111 @@ def test_a_switch_for_want_of_work_begins_a_turn_too() -> None:
     assert device.turns.order()[0] == ("b",)
 
 
+class Shelf:
+    """An engine in whose place are the models of a set."""
+
+    def __init__(self, *models: str) -> None:
+        self.models = models
+
+    def resident(self, model: str) -> bool:
+        return model in self.models
+
+
+def test_a_job_type_is_in_place_with_its_own_model() -> None:
+    job_types = {
+        name: JobType(name, engine, Medium.image, model=model)
+        for name, engine, model in (("plain", "one", ""), ("x", "one", "x"), ("y", "one", "y"), ("other", "two", "x"))
+    }
+    assert in_place(job_types, {"one": Shelf("x"), "two": Shelf()}) == {"x"}
+    assert in_place(job_types, {"one": Shelf("", "y"), "two": Shelf("x")}) == {"plain", "y", "other"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that comes at `at` and takes `seconds`; the database's order is that of the tags."""
+
+    line: str
+    at: float
+    seconds: float
+    tag: float
+
+
 @dataclass
 class Run:
     """What became of a stream of jobs on one device."""
 
     loads: int = 0
     needless: int = 0
-    waits: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    longest_first: float = 0.0
+    served: list[Job] = field(default_factory=list)
 
 
-def simulate(jobs: list[tuple[str, float, float]], seconds: float = BOUND) -> Run:
-    """Let (engine, arrival, duration) pass over a device as a worker would take them; `waits` has the longest time
-    that an engine with jobs in line went without one."""
-    device, run = Device("a", "b", seconds=seconds), Run()
-    coming = deque(sorted(jobs, key=lambda job: job[1]))
-    line: dict[str, deque[tuple[float, float]]] = {"a": deque(), "b": deque()}
-    served = {"a": 0.0, "b": 0.0}
-    switched = device.now
-    while coming or any(line.values()):
-        while coming and coming[0][1] + 1000 <= device.now:
-            engine, arrival, duration = coming.popleft()
-            line[engine].append((arrival + 1000, duration))
-        chosen = None
-        for engines in device.turns.order():
-            heads = [(line[engine][0], engine) for engine in engines if line[engine]]
-            if heads:
-                (arrival, duration), chosen = min(heads)
-                break
-        if chosen is None:
-            device.now = coming[0][1] + 1000
-            continue
-        run.waits[chosen] = max(run.waits[chosen], device.now - max(arrival, served[chosen]))
-        line[chosen].popleft()
-        if chosen not in device.resident:
-            run.loads += 1
-            run.needless += any(line[engine] for engine in device.resident) and device.now - switched < seconds
-            switched = device.now
-            device.take(chosen)
-            device.now += LOAD
+def simulate(jobs: list[Job], seconds: float = BOUND, load: float = LOAD) -> Run:
+    """Let jobs pass over a device as a worker would take them. `longest_first` is the longest time that a job stood
+    first in the database's order; `needless` counts changes of a model whose turn was not over and that had work."""
+    device, run = Device("a", "b", "c", seconds=seconds), Run()
+    coming, waiting = deque(sorted(jobs, key=lambda job: job.at)), list[Job]()
+    first_since = changed = device.now
+    while coming or waiting:
+        if not waiting:
+            device.now = max(device.now, 1000 + coming[0].at)
+        while coming and 1000 + coming[0].at <= device.now:
+            job = coming.popleft()
+            if not waiting or job.tag < min(each.tag for each in waiting):
+                first_since = 1000 + job.at
+            waiting.append(job)
+        first = min(waiting, key=lambda job: job.tag)
+        groups = ([job for job in waiting if job.line in lines] for lines in device.turns.order())
+        job = min(next(group for group in groups if group), key=lambda job: job.tag)
+        if job is first:
+            run.longest_first, first_since = max(run.longest_first, device.now - first_since), device.now
+        waiting.remove(job)
+        run.served.append(job)
+        if job.line in device.there:
+            device.turns.took(job.line)
         else:
-            device.turns.took(chosen)
-        served[chosen] = device.now
-        device.now += duration
+            run.loads += 1
+            run.needless += any(each.line in device.there for each in waiting) and device.now - changed < seconds
+            changed = device.now
+            device.take(job.line)
+            device.now += load
+        device.now += job.seconds
     return run
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 500), st.floats(0.01, LONGEST)), min_size=1, max_size=120)
+times = st.floats(0, 500)
+streams = st.lists(
+    st.builds(Job, st.sampled_from("abc"), times, st.floats(0.01, LONGEST), times),
+    max_size=120,
+    unique_by=lambda j: j.tag,
 )
-def test_no_switch_is_needless_and_no_line_stands_still(jobs: list[tuple[str, float, float]]) -> None:
+
+
+@given(streams)
+def test_no_load_is_needless_and_whoever_is_first_waits_for_the_bound_and_one_job(jobs: list[Job]) -> None:
     run = simulate(jobs)
+    assert len(run.served) == len(jobs)
     assert run.needless == 0
-    # The job of its own that ran last, the other's turn, and the last job of that turn.
-    assert all(wait <= LONGEST + BOUND + LOAD + LONGEST for wait in run.waits.values())
+    assert run.longest_first <= BOUND + LONGEST
 
 
-def test_two_full_lines_cost_a_load_for_each_turn_and_not_for_each_job() -> None:
-    jobs = [("ab"[n % 2], n * 0.1, 1.0) for n in range(400)]
-    run, alternating = simulate(jobs), simulate(jobs, seconds=0)
-    # 400 seconds of work in turns of 30, of which 20 go into the load: 10 jobs to a turn.
-    assert run.loads <= 400 / (BOUND - LOAD) + 1
-    assert alternating.loads == 400
+@pytest.mark.parametrize("lines", ["ab", "abc"])
+def test_full_lines_cost_a_load_for_each_turn_and_not_for_each_job(lines: str) -> None:
+    jobs = [Job(lines[n % len(lines)], n * 0.1, 1.0, n) for n in range(400)]
+    run, fair = simulate(jobs, load=5.0), simulate(jobs, seconds=0, load=5.0)
+    assert fair.loads == 400
+    # A turn is 30 seconds, of which 5 go into the load: 25 jobs.
+    assert run.loads <= 400 / 25 + len(lines)
+    for line in lines:
+        places = [place for place, job in enumerate(run.served) if job.line == line]
+        # Between two turns of a line lie those of the others.
+        assert all(later - sooner <= 26 * len(lines) for sooner, later in pairwise(places))
+
+
+def test_in_the_long_run_a_line_gets_its_share_and_not_half_of_the_device() -> None:
+    """Nine users have jobs for one model, and a tenth for another."""
+    jobs = [Job("a" if user < 9 else "b", 0, 1.0, turn + user / 10) for turn in range(150) for user in range(10)]
+    served = Counter[str]()
+    for job in simulate(jobs, load=5.0).served:
+        served[job.line] += 1
+        assert abs(served["b"] - served["a"] / 9) <= BOUND

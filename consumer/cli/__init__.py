@@ -27,6 +27,7 @@ COMMANDS = {
     "run": "the worker",
     "submit": "insert a job as a frontend would",
     "jobs": "list, show, retry, cancel, unpark jobs",
+    "limits": "weights and limits of users: list, set, clear",
     "migrate": "the database's schema: up, down, status, sql, preflight, export, broadcast",
     "engines": "job types, engines and models, and what can be loaded here",
     "job-types": "write the job types of the TOML into the database",

@@ -102,9 +102,10 @@ class Engine(ABC):
         """Raise RejectedError for what this engine cannot do, before anything is fetched or loaded. Cheap; alone of
         all methods it is called beside the lane, while another job may be generated."""
 
-    def resident(self) -> bool:
-        """Whether it can work without moving another engine's model off the device, because its own is there or finds
-        room. Called between two jobs, not from the lane; it looks, and imports or moves nothing."""
+    def resident(self, model: str) -> bool:  # noqa: ARG002 an engine whose models cost nothing need not look
+        """Whether it can work with `model`, a job type's own or "" for the engine's, without moving another model off
+        the device, because this one is there or finds room. Jobs for models of which this is true may go first. Called
+        between two jobs, not from the lane; it looks, and imports or moves nothing."""
         return True
 
     def model_for(self, request: Request) -> str:

@@ -76,10 +76,6 @@ class Residency:
             return self._ledger.taken(placed) + model.bytes + model.working <= self._ledger.device_bytes
         return model.way is not None or self._ledger.fits(model, Offload.none, model.working, placed)
 
-    def serves(self, engine: str) -> bool:
-        """Whether any model of `engine` that was ever loaded is on the device, or would fit there as in `fits`."""
-        return any(self.fits(name) for name in list(self.loads) if name.startswith(f"{engine}:"))
-
     def report(self) -> list[dict[str, Any]]:
         """Each model that was ever loaded, the one used last at the end: model, state, bytes, loads, moves, evictions,
         and offload: none, model, group, or null where it is not on the device."""

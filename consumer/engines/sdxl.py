@@ -47,8 +47,8 @@ class SdxlEngine(Engine):
         with self._residency.use(checkpoint.key("sdxl", model), partial(self._open, model)):
             pass
 
-    def resident(self) -> bool:
-        return self._residency.serves("sdxl")
+    def resident(self, model: str) -> bool:
+        return self._residency.fits(checkpoint.key("sdxl", model or self.model))
 
     def _open(self, model: str) -> Any:
         diffusers = diffusion.import_diffusers()

@@ -70,8 +70,11 @@ class WanEngine(Engine):
                 return model
         raise RejectedError(refusal)
 
-    def resident(self) -> bool:
-        return self._residency.serves("wan")
+    def resident(self, model: str) -> bool:
+        """As in `Engine.resident`. What begins with a picture may need another model, and only the request tells that,
+        not the job type: so either of the two will do."""
+        models = (model or self.model, self.options.models.get("wan_i2v"))
+        return any(self._residency.fits(checkpoint.key("wan", each)) for each in models if each)
 
     def load(self, model: str) -> None:
         with self._residency.use(checkpoint.key("wan", model), partial(self._open, model)) as pipe:

@@ -1,6 +1,6 @@
 """An engine of our own: clouds of colour, grown from coarse to fine.
 
-Everything an engine has to do is here; one with a model differs in `load` alone.
+Everything an engine has to do is here; one with a model differs in `load` and `resident` alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,8 @@ class PlasmaEngine(Engine):
             raise RejectedError(f"steps must be at most {MOST_STEPS} for the plasma engine.")
 
     def load(self, model: str) -> None:
-        """An engine with a model reads `model` here, once, and keeps it. A hub id, a folder, a file: what you like."""
+        """An engine with a model reads `model` here, once, and keeps it. A hub id, a folder, a file: what you like.
+        Its `resident` then tells whether it is there, so that jobs for it may go before those for which it must go."""
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
         """One asset after the other; after a crash, `indexes` are only those that are missing."""

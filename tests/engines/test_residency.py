@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from consumer.engines import budget, diffusion, offload, tiny
 from consumer.engines.base import Options
 from consumer.engines.sdxl import SdxlEngine
+from consumer.engines.wan import WanEngine
 from consumer.errors import EngineUnusableError, JobCancelledError, OutOfMemoryError
 from tiny_sdxl import CPU, MARKS, draw
 from toy_models import MB, Toy, Whereabouts, part, quick_collections, residency, use
@@ -269,15 +270,29 @@ def test_it_is_known_what_would_fit_beside_the_models_on_the_device():
     assert rooms.fits("c")
 
 
-def test_an_engine_is_served_by_any_of_its_models_that_is_there_or_finds_room():
+def test_an_engine_tells_each_of_its_models_apart():
     rooms = residency(5)
-    assert not rooms.serves("sdxl")
+    sdxl, wan = SdxlEngine("a", CPU, rooms), WanEngine("a", CPU, rooms)
+    assert not sdxl.resident("")
     use(rooms, "sdxl:a", 3)
-    assert (rooms.serves("sdxl"), rooms.serves("wan"), rooms.serves("sd")) == (True, False, False)
-    use(rooms, "wan:large", 4)
-    assert (rooms.serves("sdxl"), rooms.serves("wan")) == (False, True)
-    use(rooms, "sdxl:b", 1)
-    assert (rooms.state("sdxl:a"), rooms.serves("sdxl")) == ("in RAM", True)
+    assert (sdxl.resident(""), sdxl.resident("a"), sdxl.resident("b")) == (True, True, False)
+    assert not wan.resident("a"), "what another engine makes of a model is another model"
+    use(rooms, "sdxl:b", 4)
+    assert (sdxl.resident(""), sdxl.resident("b")) == (False, True)
+    use(rooms, "wan:large", 5)
+    use(rooms, "wan:a", 1)
+    assert (rooms.state("sdxl:a"), sdxl.resident(""), wan.resident("")) == ("in RAM", True, True)
+
+
+def test_a_job_type_of_wan_is_in_place_with_the_model_for_first_frames_too():
+    rooms = residency(5)
+    wan = WanEngine("text", Options(device="cpu", models={"wan_i2v": "start"}), rooms)
+    use(rooms, "wan:other", 5)
+    assert not wan.resident("")
+    use(rooms, "wan:start", 5)
+    assert wan.resident("")
+    use(rooms, "wan:text", 5)
+    assert (wan.resident(""), WanEngine("text", CPU, rooms).resident("start")) == (True, False)
 
 
 class Work:

@@ -194,6 +194,6 @@ def test_what_cannot_be_drawn_is_refused_in_one_sentence_before_anything_loads(c
 
 def test_it_is_resident_once_it_is_loaded():
     engine = SdxlEngine("tiny", CPU)
-    assert not engine.resident()
+    assert not engine.resident("")
     engine.load("tiny")
-    assert engine.resident()
+    assert engine.resident("")

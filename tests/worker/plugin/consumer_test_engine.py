@@ -5,14 +5,16 @@ begin with its prompt, or with the field `name`. Each picture that it makes is a
 each prompt that it gets one in `prompts`. Fields of a job make it fail (`raises`: the name of an exception), leave out
 pictures (`skips`: their indexes), take step after step at some of them (`endless`: their indexes) for as long as the
 file `endless` is there, work for a while (`works`: seconds), or go through phases (`phases`: their names), each of
-which is a point.
+which is a point, or kill their worker (`kills`: the index at which).
 
-There are two puppets. Each load is a line in the file `loads`; with PUPPET_ALONE only one of them finds room.
+There are two puppets, and each may have several models. Each load of one is a line in the file `loads`; with
+PUPPET_ALONE only one of them finds room.
 """
 
 import builtins
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -30,7 +32,7 @@ DIRECTORY = Path(os.environ.get("PUPPET_DIR", "."))
 SIDE = 8
 
 loaded: set[str] = set()
-"""The puppets of this process that are ready for work."""
+"""The models of this process that are ready for work."""
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
@@ -79,21 +81,25 @@ class PuppetEngine(Engine):
 
     name = "puppet"
 
-    def resident(self) -> bool:
-        return not os.environ.get("PUPPET_ALONE") or self.name in loaded
+    def resident(self, model: str) -> bool:
+        return not os.environ.get("PUPPET_ALONE") or self._key(model) in loaded
 
     def load(self, model: str) -> None:
         stop_at("load")
         if error := os.environ.get("PUPPET_LOAD_RAISES"):
             fail_as(error)
-        if self.name in loaded:
+        key = self._key(model)
+        if key in loaded:
             return
         if os.environ.get("PUPPET_ALONE"):
             loaded.clear()
-        loaded.add(self.name)
-        note("loads", engine=self.name)
+        loaded.add(key)
+        note("loads", model=key)
         if self.residency:
-            self.residency.loads[self.name] += 1
+            self.residency.loads[key] += 1
+
+    def _key(self, model: str) -> str:
+        return f"{self.name}:{model}" if model else self.name
 
     def generate(self, request: Request, indexes: Sequence[int], on_step: OnStep) -> Iterator[Output]:
         # A prompt that was rewritten is too long for the name of a point.
@@ -113,6 +119,8 @@ class PuppetEngine(Engine):
                 on_step([index], 1, 2, Phase(phase))
                 stop_at(f"{name}.{phase}")
             time.sleep(request.extra.get("works", 0))
+            if index == request.extra.get("kills"):
+                os.kill(os.getpid(), signal.SIGKILL)
             on_step([index], 2, 2)
             if error := request.extra.get("raises"):
                 fail_as(error, name)
