@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from weakref import WeakKeyDictionary
 
 from consumer.assets import Assets
 from consumer.database import AWAY
 from consumer.engines.base import Phase
 from consumer.lease import Lease
+from consumer.pace import Pace
 from consumer.tasks import end
 from consumer.watchdog import Watchdog
 
@@ -17,6 +19,9 @@ FIRST_AFTER = 0.25
 INTERVAL = 1.0
 DONE = 99
 """An asset is at 100 percent when its row is recorded, not before."""
+
+paces: WeakKeyDictionary[Lease, Pace] = WeakKeyDictionary()
+"""Those of the jobs that have begun on the lane."""
 
 
 class Progress:
@@ -39,6 +44,7 @@ class Progress:
         self._watchdog = watchdog
         self._percent = dict.fromkeys(pending, 0)
         self._shown: dict[int, int] = {}
+        self._pace = Pace()
         self._task: asyncio.Task[None] | None = None
 
     def on_step(self, indexes: Sequence[int], done: int, total: int, phase: Phase = Phase.step) -> None:
@@ -47,17 +53,20 @@ class Progress:
         self._watchdog.begin(phase)
         for index in indexes:
             self._percent[index] = min(DONE, 100 * done // max(total, 1))
+        self._pace.reach(sum(self._percent.values()) / (DONE * len(self._percent)))
         if min(self._percent.values()) == DONE:
             self._loop.call_soon_threadsafe(self._end_soon)
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        paces[self._lease] = self._pace
         self._task = asyncio.create_task(self._report())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._pace.off_lane = True
         assert self._task
         await end(self._task)
         if not self._task.cancelled():

@@ -95,18 +95,18 @@ def test_a_job_that_fits_in_the_grace_period_is_finished(site: Site, jobs: UserJ
     assert jobs.value(WORKERS) == 0
 
 
-def test_a_job_that_does_not_fit_is_given_back_and_another_worker_starts_it(site: Site, jobs: UserJobs) -> None:
+def test_a_job_that_slows_down_is_given_back_as_soon_as_it_does_not_fit(site: Site, jobs: UserJobs) -> None:
     site.endless.touch()
-    gate, job = site.gate("job.0.middle"), jobs.submit("job", endless=[0])
-    worker = site.start(grace_seconds="0.2")
+    gate, job = site.gate("job.1.middle"), jobs.submit("job", 3, endless=[1])
+    worker = site.start(grace_seconds="5")
     gate.wait()
-    gate.release()
     other = site.start_idle()
     jobs.wait_for_idle()
+    gate.release()
     worker.signal(signal.SIGTERM)
     other.wait_for("job.claimed", job_id=job, attempt=1)
     assert worker.wait() == 0
-    assert worker.events("job.release", job_id=job)
+    assert worker.wait_for("job.stopped", job_id=job)["reason"].endswith(" seconds more")
     site.endless.unlink()
     other.wait_for("job.completed", job_id=job)
     assert (jobs.get(job)["attempts"], jobs.get(job)["errors"]) == (1, [])
