@@ -13,7 +13,7 @@ The map of the house, from the top down; imports go down only.
     heartbeat   keeps our jobs, rescues those of the dead (rescue: who is dead)
     lane        one thread to the GPU, one job at a time
     watchdog    notices work there that hangs
-    turns       which engines are claimed from, so that models are not loaded at each job
+    turns       which job types are claimed from, so that models are not loaded at each job
     failures    failures in a row: when a process stops blaming the jobs
     progress    how far a job is, shown at most once a second
     reach       whether the storage is there; nothing is claimed while it is away
@@ -28,6 +28,7 @@ The map of the house, from the top down; imports go down only.
     pooler      which way a DSN goes: direct, or through a pooler in session or transaction mode
     login, gate each address once, and a refused password slowly
     health      the worker's own readiness, told to whoever watches the process
+    notice      whether this machine is about to be taken away
     migrate     the schema of this version, by Alembic; only `consumer migrate` comes here
     way_back    which revisions a way back undoes, and what is tried before
     preflight/  what an existing database holds that a migration would stumble over; reads only
@@ -40,6 +41,9 @@ The map of the house, from the top down; imports go down only.
     request     a jobs row -> a validated Request, or Rejected with a sentence (fields, sizes, limits help)
     errors      what can go wrong, and the one table that decides what follows
     failpoints  named points of a job's life at which a test makes things go wrong
+    together    calls of one moment that become one statement
+    pace        how long a job still needs on the lane, by its own steps
+    footprint   how much memory this process takes
     job, job_types, profiles, tables, backoff, settings, events, statements, child, tasks, interruption: the nouns and
                 small rules
 """

@@ -1,6 +1,6 @@
 """The rows of a job's results, keyed by (job_id, image_index)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from consumer.database import Database
 from consumer.errors import LeaseLostError
 from consumer.job import Job, Medium
+from consumer.together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Assets:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._record = Together(self._record_images)
 
     async def pending(self, job: Job, medium: Medium, count: int) -> list[int]:
         """The indexes (0..count-1) that have no result yet, after taking up rows that the application left loose."""
@@ -44,6 +46,8 @@ class Assets:
 
     async def record(self, job: Job, medium: Medium, result: Result) -> bool:
         """Make a result visible; False when its row is gone or has a result. Raises LeaseLostError."""
+        if medium is Medium.image and await self._record((job, result)):
+            return True
         parameters = {
             "job_id": job.id,
             "claim_id": job.claim_id,
@@ -63,6 +67,21 @@ class Assets:
             if row["recorded"]:
                 return True
         return False
+
+    async def _record_images(self, calls: Sequence[tuple[Job, Result]]) -> set[int]:
+        jobs, results = [job for job, _ in calls], [result for _, result in calls]
+        parameters = {
+            "job_ids": [job.id for job in jobs],
+            "claim_ids": [job.claim_id for job in jobs],
+            "indexes": [result.index for result in results],
+            "seeds": [result.seed for result in results],
+            "urls": [result.url for result in results],
+            "thumbnail_urls": [result.thumbnail_url for result in results],
+            "formats": [result.format for result in results],
+            "file_sizes": [result.file_size for result in results],
+            "metadata": [Jsonb(result.metadata) for result in results],
+        }
+        return {row["place"] for row in await self.database.run("record_images", parameters)}
 
     async def progress(self, job: Job, percent: int, steps: Mapping[int, int]) -> None:
         """Show how far the job (`percent`) and its assets ({index: percent}) are; nothing once it is not ours."""

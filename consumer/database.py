@@ -167,12 +167,12 @@ class Database:
         """Let go of every connection."""
         await self.pool.close()
 
-    async def run(self, name: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[dict[str, Any]]:
-        """The rows of sql/queries/{name}.sql, run once."""
+    async def run(self, name: str, parameters: Mapping[str, Any] | Sequence[Any], limit: int = 1) -> list[dict[str, Any]]:
+        """The rows of sql/queries/{name}.sql, run once; with `limit` in it where it has one."""
         async with self.pool.connection() as connection:
             try:
                 async with asyncio.timeout(self.answer_seconds):
-                    cursor = await connection.execute(query(name), parameters)
+                    cursor = await connection.execute(query(name, limit), parameters)
                     return await cursor.fetchall() if cursor.description else []
             except TimeoutError:
                 # A pooler can lose the server and keep the client, whose connections then look well for ever.

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from consumer import events
@@ -14,12 +14,16 @@ from consumer.lease import Lease, Leases
 from consumer.queue import Queue
 from consumer.turns import Turns
 
-SECOND_LOOK = 0.1
-"""Seconds after which an idle worker looks once more: an INSERT that was committing while it went idle."""
+NEXT_LOOK = 0.1
+"""Seconds after which a worker that went idle looks once more, and again whenever it has been idle for as long again.
+
+A transaction that asked who is idle just before this worker said so notifies nobody, however late it commits. Its job
+waits here for no longer than the transaction went on after it had asked, and these seconds. That is a look after 0.1,
+0.3, 0.7, 1.5, ... seconds, about seven until the first sweep, which then sets the pace."""
 
 
 class Intake:
-    """Claims jobs of these job types, and of the engines whose turn it is, one at a time.
+    """Claims jobs of the job types whose turn it is, one at a time.
 
     `pace()` tells how many seconds lie between two sweeps. `found_by` counts the jobs by what led to them: `line` (they
     stood there when this worker was free), `notify`, `sweep`, `reconnect` (of the listener).
@@ -33,7 +37,6 @@ class Intake:
         queue: Queue,
         leases: Leases,
         turns: Turns,
-        job_types: Sequence[str],
         pace: Callable[[], float],
         gone_idle: Callable[[float], float],
         held_back: Callable[[], bool] = lambda: False,
@@ -41,7 +44,6 @@ class Intake:
         self.queue = queue
         self.leases = leases
         self.turns = turns
-        self.job_types = tuple(job_types)
         self.pace = pace
         self.gone_idle = gone_idle
         self.held_back = held_back
@@ -61,8 +63,8 @@ class Intake:
         self._closed = True
         self._wake.set()
 
-    async def next_job(self, free: Callable[[], Awaitable[None]]) -> Lease | None:
-        """The next job, waited for; None once closed. `free` returns when this worker could begin it: until then one
+    async def next_jobs(self, free: Callable[[], Awaitable[None]], limit: int = 1) -> list[Lease]:
+        """The next job, waited for, with those that stand in line behind it up to `limit`; none once closed. `free` returns when this worker could begin it: until then one
         that stands in line is taken, but none is waited for, for an idle worker would begin it sooner."""
         idle_since, looks, source = time.monotonic(), 0, "line"
         while not self._closed:
@@ -71,29 +73,28 @@ class Intake:
                 await self._wake.wait()
                 continue
             try:
-                if job := await self._look():
+                if jobs := await self._look(limit):
                     self.leases.idle = False
-                    self.found_by[source] += 1
-                    return self.leases.add(job)
+                    self.found_by[source] += len(jobs)
+                    return [self.leases.add(job) for job in jobs]
                 looks += 1
                 if looks == 1:
                     await free()
-                    idle_since = time.monotonic()
                     await self._go_idle()
+                    idle_since = time.monotonic()
                     continue
-                wait = max(0.0, self._sweep_at - time.monotonic())
+                idle = time.monotonic() - idle_since
+                wait = min(NEXT_LOOK + idle, max(0.0, self._sweep_at - time.monotonic()))
             except AWAY as error:
                 events.emit("database.away", error=events.describe(error))
                 looks, wait = 0, random.uniform(0.5, 2.0)  # noqa: S311 jitter is no secret
-            if looks == 2:
-                wait = min(wait, SECOND_LOOK)
             wait = min(wait, self.gone_idle(time.monotonic() - idle_since))
             if not self._closed:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._wake.wait()
-                source = self._hinted_by or ("line" if looks == 2 else "sweep")
-        return None
+                source = self._hinted_by or ("sweep" if time.monotonic() >= self._sweep_at else "line")
+        return []
 
     async def _go_idle(self) -> None:
         # First say so, then look again: whoever inserts from now on will notify us. A heartbeat on its way must not
@@ -101,23 +102,24 @@ class Intake:
         self.leases.idle = True
         await self.queue.mark_idle()
 
-    async def _look(self) -> Job | None:
-        """Claim a job; sweep when it is time to, or when there was a hint that led to nothing."""
+    async def _look(self, limit: int) -> list[Job]:
+        """Claim jobs; sweep when it is time to, or when there was a hint that led to nothing."""
         if time.monotonic() >= self._sweep_at:
             await self._sweep()
-        job = await self._claim()
-        if job is None and self._hinted_by:
+        jobs = await self._claim(limit)
+        if not jobs and self._hinted_by:
             self._hinted_by = None
             if await self._sweep():
-                job = await self._claim()
-        return job
+                jobs = await self._claim(limit)
+        return jobs
 
-    async def _claim(self) -> Job | None:
-        for engines in () if self._closed else self.turns.order():
-            if job := await self.queue.claim_job(engines, self.job_types):
-                self.turns.took(job.engine)
-                return job
-        return None
+    async def _claim(self, limit: int) -> list[Job]:
+        for job_types in () if self._closed else self.turns.order():
+            if jobs := await self.queue.claim_jobs(job_types, limit):
+                for job in jobs:
+                    self.turns.took(job.job_type)
+                return jobs
+        return []
 
     async def _sweep(self) -> int:
         """Put due jobs in line, and know when to look again; returns how many were due."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,9 +16,9 @@ _END = object()
 class Turn:
     """One job's way: next in line, on the lane, and off it. Each step is harmless when repeated."""
 
-    def __init__(self, lane: "Lane") -> None:
+    def __init__(self, lane: "Lane", is_next: bool) -> None:
         self._lane = lane
-        self._next = True
+        self._next = is_next
         self._begun = False
 
     async def begin(self) -> None:
@@ -59,7 +59,11 @@ class Lane:
     async def turn(self) -> Turn:
         """Be next in line: wait until the job on the lane is about to end."""
         await self._line.acquire()
-        return Turn(self)
+        return Turn(self, True)
+
+    def later(self) -> Turn:
+        """Come after all who are in line now; for a job that was claimed together with the next one."""
+        return Turn(self, False)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in the lane's thread. Raises EngineHungError, and leaves the thread alone, when it hangs."""
@@ -78,17 +82,15 @@ class Lane:
             self.running -= 1
             self.busy_seconds += time.monotonic() - started
 
-    async def iterate(self, start: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
-        """The items that `start` promises, all made in the lane's thread; closed there when the consumer stops."""
-        items = await self.run(start)
+    async def iterate(self, items: Generator[T, None, None]) -> AsyncGenerator[T, None]:
+        """The items, all made in the lane's thread; closed there when the consumer stops."""
         try:
             while (item := await self.run(lambda: next(items, _END))) is not _END:
                 yielded = time.monotonic()
                 yield item  # type: ignore[misc]
                 self.blocked_seconds += time.monotonic() - yielded
         finally:
-            if close := getattr(items, "close", None):
-                self._thread.submit(close)
+            self._thread.submit(items.close)
 
     def close(self) -> None:
         """Take no more work; what runs is left to end by itself."""

@@ -15,6 +15,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from consumer.database import Database
 from consumer.job import Job
+from consumer.together import Together
 
 MEASURED = [
     *("width", "height", "format", "mime_type", "file_size_bytes", "asset_index", "seed", "batch_size"),
@@ -27,35 +28,44 @@ WORKER_LOST = "The worker stopped in the middle of this job."
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One worker's count of heartbeats as the database has it; None when the worker's row is gone.
+    """One worker's count of heartbeats as the database has it; None when the worker's row is gone. `unlocked`: its
+    listening connection is gone, too, or a pooler has let go of its lock.
 
     Without an id, it stands for jobs that were set to processing by hand, and that nobody holds."""
 
     worker_id: UUID | None
-    beats: int | None
-    lease_seconds: float | None
+    beats: int | None = None
+    lease_seconds: float | None = None
+    unlocked: bool = False
 
 
 class Queue:
     """The statements of one worker."""
 
-    def __init__(self, database: Database, worker_id: UUID, max_attempts: int = 3) -> None:
+    def __init__(
+        self, database: Database, worker_id: UUID, max_attempts: int = 3, priority_seconds: float = 60.0
+    ) -> None:
+        """`priority_seconds` is what a step of priority is worth: see claim_jobs.sql."""
         self.database = database
         self.worker_id = worker_id
         self.max_attempts = max_attempts
+        self.priority_seconds = priority_seconds
+        self._complete = Together(self._complete_jobs)
 
-    async def claim_job(self, engines: Sequence[str], job_types: Sequence[str]) -> Job | None:
-        """The next job in line, now ours, or None. Not repeated by itself: a lost reply is found by the heartbeat."""
+    async def claim_jobs(self, job_types: Sequence[str], limit: int = 1) -> list[Job]:
+        """The next jobs in line for these job types, now ours: at most `limit`, in the order of service. Not repeated by
+        itself: a lost reply is found by the heartbeat."""
         rows = await self.database.run(
-            "claim_job",
+            "claim_jobs",
             {
                 "worker_id": self.worker_id,
-                "engines": list(engines),
                 "job_types": list(job_types),
                 "max_attempts": self.max_attempts,
+                "priority_seconds": self.priority_seconds,
             },
+            limit,
         )
-        return Job(**{**rows[0], "metadata": _decoded(rows[0]["metadata"])}) if rows else None
+        return [Job(**{**row, "metadata": _decoded(row["metadata"])}) for row in rows]
 
     async def store_prompt(self, job: Job, prompt: str | None, enhancement: Mapping[str, Any]) -> bool:
         """Keep the rewritten prompt, None where there is none, and what is told of it; False when the job is no longer
@@ -66,8 +76,20 @@ class Queue:
     @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
     async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
         """(completed, held): held and not completed means that some of the `count` assets have no result."""
+        if await self._complete((job, count)):
+            return True, True
         [row] = await self._surely("complete_job", job, count=count, measured=MEASURED)
         return row["completed"], row["held"]
+
+    async def _complete_jobs(self, calls: Sequence[tuple[Job, int]]) -> set[int]:
+        jobs = [job for job, _ in calls]
+        parameters = {
+            "job_ids": [job.id for job in jobs],
+            "claim_ids": [job.claim_id for job in jobs],
+            "counts": [count for _, count in calls],
+            "measured": MEASURED,
+        }
+        return {row["place"] for row in await self.database.run("complete_jobs", parameters)}
 
     async def retry_job(self, job: Job, delay: float, error: Mapping[str, Any], *, give_back: bool = False) -> bool:
         """Queue the job again after `delay` seconds, with its attempt where that does not count (`give_back`); False
@@ -88,10 +110,10 @@ class Queue:
         return rows[0]["status"] if rows else None
 
     async def heartbeat(
-        self, name: str, engines: Sequence[str], lease_seconds: float, idle: bool
-    ) -> set[tuple[UUID, int]]:
-        """Say that we live; returns (job id, claim_id) of every job that the database believes we hold."""
-        await self.database.run(
+        self, name: str, engines: Sequence[str], lease_seconds: float, idle: bool, lock_key: int | None = None
+    ) -> list[Beat]:
+        """Say that we live, and which lock our listening connection holds; returns every worker's heartbeat."""
+        rows = await self.database.run(
             "heartbeat",
             {
                 "worker_id": self.worker_id,
@@ -99,8 +121,13 @@ class Queue:
                 "engines": list(engines),
                 "lease_seconds": lease_seconds,
                 "idle": idle,
+                "lock_key": lock_key,
             },
         )
+        return [Beat(**row) for row in rows]
+
+    async def held_jobs(self) -> set[tuple[UUID, int]]:
+        """(job id, claim_id) of every job that the database believes we hold."""
         rows = await self.database.run("held_jobs", {"worker_id": self.worker_id})
         return {(row["job_id"], row["claim_id"]) for row in rows}
 
@@ -109,21 +136,32 @@ class Queue:
         await self.database.run("mark_idle", {"worker_id": self.worker_id})
 
     async def promote_due(self) -> tuple[int, float | None]:
-        """Put due jobs in line: how many, and the seconds until the next one is due (None: none waits)."""
+        """Put due jobs in line, and held ones that may run: how many, and the seconds until the next one is due (None:
+        none waits)."""
         [row] = await self.database.run("promote_due", {})
-        return row["promoted"], row["next_due"]
+        admitted = await self.admit_jobs() if row["held"] else 0
+        return row["promoted"] + admitted, row["next_due"]
+
+    async def admit_jobs(self, users: Sequence[UUID] | None = None) -> int:
+        """Put held jobs of these users (None: of all) in line, as far as max_running lets them; returns how many."""
+        [row] = await self.database.run("admit_jobs", {"users": None if users is None else list(users)})
+        return int(row["jobs"])
 
     async def watch_workers(self) -> list[Beat]:
-        """Every worker's heartbeat count."""
+        """Every worker that is gone while a job still names it."""
         return [Beat(**row) for row in await self.database.run("watch_workers", {})]
 
-    async def rescue_jobs(self, worker_id: UUID | None, beats: int | None) -> list[tuple[UUID, str]]:
-        """Take a dead worker's jobs from it: (job id, new status) of each."""
+    async def rescue_jobs(
+        self, worker_id: UUID | None, beats: int | None, unlocked: bool = False
+    ) -> list[tuple[UUID, str]]:
+        """Take a dead worker's jobs from it: (job id, new status) of each. None if it has sent a heartbeat since, or,
+        where it counts as dead only because it is `unlocked`, if its lock is held again."""
         rows = await self.database.run(
             "rescue_jobs",
             {
                 "worker_id": worker_id,
                 "beats": beats,
+                "unlocked": unlocked,
                 "max_attempts": self.max_attempts,
                 "message": WORKER_LOST,
             },

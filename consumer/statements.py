@@ -23,9 +23,11 @@ _TOKEN = re.compile(
 
 
 @cache
-def query(name: str) -> LiteralString:
-    """The text of sql/queries/{name}.sql. The files are ours, so the text counts as literal."""
-    return (SQL / "queries" / f"{name}.sql").read_text()
+def query(name: str, limit: int = 1) -> LiteralString:
+    """The text of sql/queries/{name}.sql. The files are ours, so the text counts as literal.
+
+    `limit` stands in it where the planner must know it: for a parameter it would plan as if for many rows."""
+    return (SQL / "queries" / f"{name}.sql").read_text().replace("{limit}", str(limit))
 
 
 def split(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -26,6 +26,7 @@ from consumer.engines.enhance import Enhancer
 from consumer.engines.residency import Residency
 from consumer.errors import StorageUnusableError, UsageError
 from consumer.failures import Failures
+from consumer.footprint import footprint_gb
 from consumer.hands import Hands
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
@@ -34,13 +35,14 @@ from consumer.lane import Lane, Turn
 from consumer.lease import Lease, Leases, Trust
 from consumer.listen import Listener
 from consumer.process import Workshop, process
+from consumer.progress import paces
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.rescue import Rescuer
 from consumer.settings import Settings
 from consumer.storage.base import Storage
 from consumer.tasks import end
-from consumer.turns import Turns
+from consumer.turns import Turns, in_place
 from consumer.watchdog import Watchdog
 
 OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
@@ -85,12 +87,15 @@ class Worker:
         self.listener = Listener(listen_dsn, database, settings.probe_seconds)
         self.job_types = job_types
         self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
-        self.queue = Queue(database, worker_id, settings.max_attempts)
+        self.queue = Queue(database, worker_id, settings.max_attempts, settings.priority_seconds)
         keeper = Queue(pulse or database, worker_id, settings.max_attempts)
         trust, name = Trust(settings.lease_seconds, settings.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
-        self.leases = Leases(keeper, name, self.engine_names, settings.lease_seconds, trust)
-        self.hands = Hands(self.leases)
+        self.leases = Leases(
+            keeper, name, self.engine_names, settings.lease_seconds, trust, lambda: self.listener.lock_key
+        )
+        self.hands = Hands(self.leases, paces.get, 2 * settings.claim_batch)
         self.heartbeat = Heartbeat(self.leases, Rescuer(keeper, settings.lease_seconds))
+        self.listener.on_lock = self.heartbeat.hurry
         self.lane = Lane(Watchdog(settings.phase_seconds))
         assets = Assets(database)
         self.delivery = Delivery(assets, storage, trust, settings.upload_seconds)
@@ -104,10 +109,8 @@ class Worker:
         self._health_news = asyncio.Event()
         pace = partial(self.listener.pace, settings.sweep_seconds)
         reach = self.delivery.reach
-        turns = Turns(self.engine_names, self._resident, settings.affinity_seconds)
-        self.intake = Intake(
-            self.queue, self.leases, turns, tuple(job_types), pace, self._gone_idle, lambda: reach.away
-        )
+        turns = Turns(tuple(job_types), partial(in_place, job_types, engines), settings.affinity_seconds)
+        self.intake = Intake(self.queue, self.leases, turns, pace, self._gone_idle, lambda: reach.away)
         reach.on_back = partial(self.intake.hint, "line")
         self._hearing = asyncio.Event()
         self._taken = 0
@@ -123,8 +126,9 @@ class Worker:
                 listen = partial(self.listener.run, self._hint, self.leases.cancel)
                 keep = self.heartbeat.keep
                 async with self._beside(
-                    listener=listen, heartbeat=keep, gate=self._give_up, storage=self._mind_storage
-                ):
+                    listener=listen, heartbeat=keep, gate=self._give_up, storage=self._mind_storage,
+                    notice=self._mind_notice,
+                ):  # fmt: skip
                     events.emit("worker.started", worker_id=self.queue.worker_id, engines=",".join(self.engine_names))
                     claims = asyncio.create_task(self._guard("claims", self._claims))
                     await self._draining.wait()
@@ -153,14 +157,17 @@ class Worker:
 
     def _on_signal(self, name: str) -> None:
         self._signals += 1
-        self._hurry.set()
-        self.lane.ending = True
-        self.drain(name)
+        self._leave_soon(name)
         if self._signals == 2:
             self.hands.stop()
             self.hands.cancel()
         elif self._signals > 2:
             os._exit(FAILED)
+
+    def _leave_soon(self, reason: str) -> None:
+        self._hurry.set()
+        self.lane.ending = True
+        self.drain(reason)
 
     async def _introduce(self) -> None:
         await self.delivery.reach.ask()
@@ -169,7 +176,7 @@ class Worker:
             raise UsageError(
                 f"The database does not know these job types: {', '.join(missing)}. Run `consumer job-types push`."
             )
-        await self.leases.beat()
+        await self.heartbeat.beat()
 
     def _enter(self, state: health.State) -> None:
         self._state = state
@@ -179,9 +186,6 @@ class Worker:
         self._hearing.set()
         self.intake.hint(source)
 
-    def _resident(self) -> set[str]:
-        return {name for name in self.engine_names if self.shop.engines[name].resident()}
-
     async def _claims(self) -> None:
         if self.default:
             engine, leaving = self.shop.engines[self.default], self._draining
@@ -190,15 +194,22 @@ class Worker:
         while not self._draining.is_set():
             await self.hands.reach()
             turn = await self.lane.turn()
-            lease = await self.intake.next_job(turn.begin)
-            if lease is None:
+            room = 1 + await self.hands.reach_more(self._batch() - 1)
+            leases = await self.intake.next_jobs(turn.begin, room)
+            self.hands.let_go(room - len(leases))
+            if not leases:
                 turn.release()
-                self.hands.let_go()
                 return
-            self._taken += 1
-            self.hands.work(self._guard("job", partial(self._work, lease, turn)))
+            self._taken += len(leases)
+            for lease in leases:
+                self.hands.work(lease, self._guard("job", partial(self._work, lease, turn)))
+                turn = self.lane.later()
             if self.until.once or self._taken == self.until.max_jobs:
                 self.drain("that was the last job asked for")
+
+    def _batch(self) -> int:
+        left = math.inf if self.until.max_jobs is None else self.until.max_jobs - self._taken
+        return 1 if self.until.once else int(min(self.settings.claim_batch, left))
 
     def _gone_idle(self, seconds: float) -> float:
         """Nothing to do for so long: leave if that is what was asked for; else how long to wait at most."""
@@ -214,6 +225,13 @@ class Worker:
             self.leases.remove(lease)
         finally:
             turn.release()
+        if lease.job.limited:
+            # Another job of this user may run now; should the database be away, the next sweep sees to it.
+            with suppress(*AWAY):
+                await self.queue.admit_jobs([lease.job.user_id])
+        most, taken = self.settings.max_memory_gb, footprint_gb()
+        if most is not None and taken > most:
+            self.drain(f"this process takes {taken:.2f} GB of memory, and CONSUMER_MAX_MEMORY_GB allows {most:g}")
 
     def _unfit(self, reason: str) -> None:
         self.lane.ending = True
@@ -224,6 +242,12 @@ class Worker:
             await self.delivery.reach.keep()
         except StorageUnusableError as error:
             self._unfit(str(error))
+
+    async def _mind_notice(self) -> None:
+        if self.settings.notice_file or self.settings.notice_url:
+            from consumer import notice  # noqa: PLC0415 it takes an eighth of a second
+
+            self._leave_soon(await notice.wait(self.settings.notice_file, self.settings.notice_url))
 
     async def _give_up(self) -> None:
         await self.gate.given_up.wait()

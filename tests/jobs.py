@@ -106,13 +106,14 @@ class Hands:
         """Run one step to its end."""
         return self.runner.run(work)
 
-    def claim(self, *job_types: str, engines: tuple[str, ...] = ("sketch",)) -> Job | None:
+    def claim(self, *job_types: str) -> Job | None:
         """The next job of these types, or None."""
-        return self.do(self.queue.claim_job(engines, job_types or ("sketch",)))
+        jobs = self.do(self.queue.claim_jobs(job_types or ("sketch",)))
+        return jobs[0] if jobs else None
 
-    def take(self, *job_types: str, engines: tuple[str, ...] = ("sketch",)) -> Job:
+    def take(self, *job_types: str) -> Job:
         """The next job, which is there."""
-        job = self.claim(*job_types, engines=engines)
+        job = self.claim(*job_types)
         assert job is not None, "there was no job to claim"
         return job
 

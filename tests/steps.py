@@ -20,8 +20,8 @@ class Transaction:
     def __init__(self, connection: psycopg.AsyncConnection[Row]) -> None:
         self.connection = connection
 
-    async def run(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:
-        cursor = await self.connection.execute(query(name), parameters)
+    async def run(self, name: str, parameters: Mapping[str, Any], limit: int = 1) -> list[Row]:
+        cursor = await self.connection.execute(query(name, limit), parameters)
         return await cursor.fetchall() if cursor.description else []
 
     surely = run

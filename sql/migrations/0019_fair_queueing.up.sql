@@ -1,2 +1,450 @@
--- placeholder
-select 1;
+-- What:  the order of service becomes start-time fair queueing: each job gets a start_tag, the virtual time at which its
+--        user's turn for it begins, and a finish_tag, so much later as the job costs (seconds of the average GPU, less for
+--        a user of more weight). start_tag = the later of the user's last finish_tag with this engine and the engine's
+--        clock, which is the latest start_tag claimed from it, or from any while nobody waits for it. Jobs are served by
+--        start_tag, within the bounds of priority and affinity, which the claim knows. consumer.user_limits holds weights and limits of users; the job that
+--        exceeds max_queued is refused, and those that exceed max_running are held: queued, outside the line, without a
+--        time. queue_position(job_id) tells a frontend how many jobs come first.
+-- Why:   a user with one job is not behind another's thousand; who used idle capacity is not punished for it.
+-- Locks: ACCESS EXCLUSIVE for a moment on jobs (ADD COLUMN, CREATE TRIGGER); no rewrite.
+-- Undo:  0019_fair_queueing.down.sql; jobs in line keep their order.
+--
+-- An INSERT takes no lock that another INSERT would wait for longer than a moment, whatever the order of its users: a
+-- user's last finish_tag is read from an index, not written to a row. Two transactions of one user that insert at the
+-- same time would read the same one, and so a user could have many jobs for the price of one: the first user of a
+-- transaction is locked for its length. Only the first, and with patience for a fifth of a second, so that nothing can
+-- wait in a circle; batches of many users come from somebody who is trusted.
+
+set local lock_timeout = '5s';
+
+set local statement_timeout = '60s';
+
+select consumer.add_column('public.jobs', 'finish_tag', 'timestamptz');
+
+create table if not exists consumer.clocks (
+  engine text not null,
+  slot smallint not null,
+  tag timestamptz not null,
+  primary key (engine, slot)
+);
+
+comment on table consumer.clocks is 'Each engine''s clock: the latest start_tag claimed from it. Several slots, so that claims do not wait for each other.';
+
+create table if not exists consumer.user_limits (
+  id bigint generated always as identity primary key,
+  user_id uuid constraint user_limits_user_id_key unique nulls not distinct,
+  weight double precision not null default 1 constraint user_limits_weight_check check (weight between 0.01 and 100),
+  max_queued integer constraint user_limits_max_queued_check check (max_queued >= 0),
+  max_running integer constraint user_limits_max_running_check check (max_running >= 1)
+);
+
+comment on table consumer.user_limits is 'Weights and limits of users, NULL for no limit; the row without user_id is for everybody who has none.';
+
+alter table consumer.clocks enable row level security;
+
+alter table consumer.user_limits enable row level security;
+
+create or replace function consumer.start_clock() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into consumer.clocks (engine, slot, tag) values (new.engine, 0, now()) on conflict do nothing;
+  return null;
+end
+$$;
+
+create or replace trigger consumer_start_clock
+after insert or update of engine on consumer.job_types
+for each row execute function consumer.start_clock();
+
+insert into consumer.clocks (engine, slot, tag)
+select distinct engine, 0, now() from consumer.job_types
+on conflict do nothing;
+
+create or replace function consumer.limits_of(wanted uuid) returns consumer.user_limits
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select l from consumer.user_limits l where l.user_id = wanted or l.user_id is null order by l.user_id limit 1
+$$;
+
+create or replace function consumer.one_by_one(sender uuid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  patience text := current_setting('lock_timeout');
+begin
+  if coalesce(current_setting('consumer.sender', true), '') <> '' then
+    return;
+  end if;
+  perform set_config('consumer.sender', sender::text, true);
+  if pg_try_advisory_xact_lock(7120, hashtext(sender::text)) then
+    return;
+  end if;
+  begin
+    perform set_config('lock_timeout', '200ms', true);
+    perform pg_advisory_xact_lock(7120, hashtext(sender::text));
+    perform set_config('lock_timeout', patience, true);
+  exception
+    when lock_not_available then null;
+  end;
+end
+$$;
+
+create or replace function consumer.refuse_if_too_many(sender uuid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  most integer := (consumer.limits_of(sender)).max_queued;
+  queued bigint;
+begin
+  if most is null then
+    return;
+  end if;
+  select count(*) into queued from (
+    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most
+  ) as found;
+  if queued >= most then
+    -- PostgREST answers with this HTTP status.
+    raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
+      using errcode = 'PT429';
+  end if;
+end
+$$;
+
+create or replace function consumer.line_up(job public.jobs, kind consumer.job_types) returns public.jobs
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  own consumer.user_limits := consumer.limits_of(job.user_id);
+  seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1) / coalesce(own.weight, 1);
+  clock timestamptz := (select max(c.tag) from consumer.clocks c where c.engine = job.engine);
+  latest timestamptz;
+begin
+  if not exists (
+    select from consumer.job_types t
+    where t.engine = job.engine and exists (
+      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    )
+  ) then
+    -- An engine that nobody waited for comes in where the others are, or it would go before them for as long as it rested.
+    select max(c.tag) into latest from consumer.clocks c;
+    if latest > clock then
+      clock := latest;
+      update consumer.clocks c set tag = clock
+      where (c.engine, c.slot) in (
+        select o.engine, o.slot from consumer.clocks o where o.engine = job.engine order by o.slot limit 1 for update skip locked
+      );
+    end if;
+  end if;
+  job.start_tag := coalesce(greatest(
+    (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
+    clock
+  ), now());
+  job.finish_tag := job.start_tag + make_interval(secs => seconds);
+  job.queue_at := case
+    when (job.available_at is null or job.available_at <= now()) and own.max_running is null then job.start_tag
+  end;
+  if own.max_running is not null and job.available_at <= now() then
+    job.available_at := null;
+  end if;
+  return job;
+end
+$$;
+
+create or replace function consumer.admit(users uuid[]) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  holder uuid;
+  most integer;
+  admitted integer;
+  total integer := 0;
+begin
+  foreach holder in array users loop
+    -- Whoever has the lock is admitting this user's jobs now, and the next sweep sees what it could not see.
+    continue when not exists (
+      select from public.jobs j
+      where j.user_id = holder and j.status = 'queued' and j.queue_at is null and j.available_at is null and j.engine is not null
+    ) or not pg_try_advisory_xact_lock(7121, hashtext(holder::text));
+    most := (consumer.limits_of(holder)).max_running;
+    update public.jobs j set queue_at = coalesce(j.start_tag, now())
+    where j.id in (
+      select h.id from public.jobs h
+      where h.user_id = holder and h.status = 'queued' and h.queue_at is null and h.available_at is null and h.engine is not null
+      order by h.start_tag, h.created_at
+      limit case when most is not null then greatest(0, most - (
+        select count(*) from public.jobs b
+        where b.user_id = holder and b.engine is not null and (b.status = 'processing' or (b.status = 'queued' and b.queue_at is not null))
+      )) end
+      for update skip locked
+    );
+    get diagnostics admitted = row_count;
+    total := total + admitted;
+  end loop;
+  return total;
+end
+$$;
+
+comment on function consumer.admit(uuid[]) is 'Put held jobs of these users in line, as far as max_running lets them; says how many.';
+
+create or replace function consumer.apply_limits() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
+begin
+  -- What stands in line already is held, and the sweep admits what may run.
+  update public.jobs j set queue_at = null
+  where j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    and (j.user_id = holder or (holder is null and not exists (select from consumer.user_limits l where l.user_id = j.user_id)))
+    and (consumer.limits_of(j.user_id)).max_running is not null;
+  perform pg_notify('consumer_jobs', '');
+  return null;
+end
+$$;
+
+create or replace trigger consumer_apply_limits
+after insert or update or delete on consumer.user_limits
+for each row execute function consumer.apply_limits();
+
+create or replace function consumer.put_in_line() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  kind consumer.job_types;
+begin
+  select * into kind from consumer.job_types t where t.job_type = new.job_type;
+  if not found then
+    new.engine := null;
+    new.queue_at := null;
+    new.worker_id := null;
+    new.claim_id := null;
+    return new;
+  end if;
+  if length(new.idempotency_key) > 255 then
+    raise exception 'idempotency_key must be at most 255 characters.' using errcode = '22023';
+  end if;
+  if consumer.api_role() then
+    new.user_id := coalesce(new.user_id, auth.uid());
+    new.created_at := now();
+    perform consumer.refuse_unless_plain(new);
+  end if;
+  new.status := coalesce(new.status, 'queued');
+  if new.status = 'processing' then
+    raise exception 'status must not be processing: only a claim makes it so.' using errcode = '22023';
+  end if;
+  new.metadata := coalesce(new.metadata, '{}');
+  if jsonb_typeof(new.metadata) <> 'object' then
+    raise exception 'metadata must be a JSON object.' using errcode = '22023';
+  end if;
+  new.engine := kind.engine;
+  new.priority := coalesce(new.priority, 0);
+  new.queue_at := null;
+  if new.status = 'queued' then
+    perform consumer.one_by_one(new.user_id);
+    perform consumer.refuse_if_too_many(new.user_id);
+    new := consumer.line_up(new, kind);
+  end if;
+  return new;
+end
+$$;
+
+create or replace function consumer.create_rows() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  job record;
+begin
+  perform consumer.admit(array(
+    select distinct j.user_id from new_jobs j
+    where j.engine is not null and j.status = 'queued' and j.queue_at is null and j.available_at is null
+  ));
+  for job in
+    select j.id, t as kind
+    from new_jobs j
+    join consumer.job_types t using (job_type)
+    where j.status = 'queued' and (j.image_id is not null or j.video_id is not null or j.metadata ? 'image_ids')
+  loop
+    perform consumer.link_named_rows(j, job.kind) from public.jobs j where j.id = job.id;
+  end loop;
+
+  insert into public.images (job_id, user_id, image_index, status, prompt, metadata, managed)
+  select j.id, j.user_id, place, 'queued', coalesce(j.original_prompt, j.metadata ->> 'prompt', ''), '{}', true
+  from new_jobs j
+  join consumer.job_types t using (job_type)
+  cross join lateral generate_series(0, consumer.asset_count(j.metadata, t) - 1) as place
+  where t.medium = 'image' and j.status = 'queued'
+  on conflict (job_id, image_index) do nothing;
+
+  insert into public.videos (job_id, user_id, image_index, status, metadata, managed)
+  select j.id, j.user_id, place, 'queued', '{}', true
+  from new_jobs j
+  join consumer.job_types t using (job_type)
+  cross join lateral generate_series(0, consumer.asset_count(j.metadata, t) - 1) as place
+  where t.medium = 'video' and j.status = 'queued'
+  on conflict (job_id, image_index) do nothing;
+  return null;
+end
+$$;
+
+create or replace function consumer.keep_in_line() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  kind consumer.job_types;
+begin
+  select * into kind from consumer.job_types t where t.job_type = new.job_type;
+  new.priority := coalesce(new.priority, 0);
+  new.worker_id := null;
+  new.attempts := 0;
+  new.started_at := null;
+  new.completed_at := null;
+  new.error_message := null;
+  return consumer.line_up(new, kind);
+end
+$$;
+
+create or replace trigger consumer_keep_in_line
+before update of status, engine on public.jobs
+for each row when (
+  new.engine is not null and new.status = 'queued' and new.queue_at is null
+  and (old.engine is null or (old.status is distinct from 'queued' and new.available_at is null))
+)
+execute function consumer.keep_in_line();
+
+create or replace function consumer.cancel_job(wanted uuid) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  job public.jobs := consumer.lock_own_job(wanted);
+begin
+  if job.status not in ('queued', 'processing') then
+    return job.status;
+  end if;
+  update public.jobs j
+  set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now(),
+    -- What was never served is not counted as service.
+    finish_tag = case when job.status = 'processing' then j.finish_tag end
+  where j.id = job.id;
+  update public.images i set status = 'cancelled', updated_at = now()
+  where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
+  update public.videos v set status = 'cancelled', updated_at = now()
+  where v.job_id = job.id and coalesce(v.status, 'queued') not in ('completed', 'failed', 'cancelled');
+  if job.status = 'processing' then
+    perform pg_notify('consumer_cancel', job.id::text);
+  end if;
+  perform consumer.admit(array[job.user_id]);
+  return 'cancelled';
+end
+$$;
+
+create or replace function consumer.retry_job(wanted uuid) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  job public.jobs := consumer.lock_own_job(wanted);
+  kind consumer.job_types;
+begin
+  if job.status not in ('failed', 'cancelled') then
+    return job.status;
+  end if;
+  select * into kind from consumer.job_types t where t.job_type = job.job_type;
+  perform consumer.one_by_one(job.user_id);
+  perform consumer.refuse_if_too_many(job.user_id);
+  job.available_at := null;
+  job := consumer.line_up(job, kind);
+  update public.jobs j
+  set status = 'queued', attempts = 0, start_tag = job.start_tag, finish_tag = job.finish_tag, queue_at = job.queue_at, available_at = null, worker_id = null,
+    error_message = null, started_at = null, completed_at = null,
+    metadata = case
+      when jsonb_typeof(j.metadata) = 'object' then j.metadata - array['error_type', 'job_type', 'timestamp', 'traceback', 'progress']
+      else '{}'
+    end
+  where j.id = job.id;
+  update public.images i set status = 'queued', progress = null, error_message = null, updated_at = now()
+  where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';
+  update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
+  where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed';
+  perform consumer.admit(array[job.user_id]);
+  perform pg_notify('consumer_jobs', '');
+  return 'queued';
+end
+$$;
+
+create or replace function consumer.queue_position(wanted uuid) returns integer
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  job public.jobs;
+  place timestamptz;
+  ahead bigint;
+begin
+  select * into job from public.jobs j
+  where j.id = wanted and j.engine is not null and (not consumer.api_role() or j.user_id = auth.uid());
+  if not found then
+    raise exception 'There is no such job of yours.' using errcode = 'P0002';
+  end if;
+  if job.status <> 'queued' then
+    return case when job.status = 'processing' then 0 end;
+  end if;
+  place := coalesce(job.queue_at, job.start_tag);
+  select count(*) into ahead from (
+    select found.* from consumer.job_types t
+    cross join lateral (
+      (select from public.jobs j
+      where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null and j.priority = job.priority
+        and (j.queue_at, j.created_at) < (place, job.created_at)
+      limit 1000)
+      union all
+      (select from public.jobs j
+      where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null and j.priority > job.priority
+      limit 1000)
+    ) as found
+    where t.engine = job.engine
+    limit 999
+  ) as nearest;
+  return 1 + ahead;
+end
+$$;
+
+insert into consumer.created (object)
+select 'public.queue_position(uuid)' where to_regprocedure('public.queue_position(uuid)') is null
+on conflict do nothing;
+
+do $$
+begin
+  if not exists (select from consumer.created where object = 'public.queue_position(uuid)') then
+    raise exception 'There is already a function public.queue_position(uuid), and it is not ours; rename it first.';
+  end if;
+end
+$$;
+
+-- Parsed here and now, a body of this kind needs no right on the schema consumer when it is called.
+create or replace function public.queue_position(job_id uuid) returns integer
+language sql stable set search_path = pg_catalog, pg_temp
+return consumer.queue_position(job_id);
+
+comment on function public.queue_position(uuid) is 'The place of a job of yours in line: 1 is next, 0 is running, NULL is over; 1000 stands for 1000 or more.';
+
+revoke all on function
+  consumer.start_clock(), consumer.limits_of(uuid), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
+  consumer.line_up(public.jobs, consumer.job_types), consumer.admit(uuid[]), consumer.apply_limits(),
+  consumer.queue_position(uuid)
+from public;
+
+revoke all on function public.queue_position(uuid) from public, anon;
+
+grant execute on function consumer.queue_position(uuid), public.queue_position(uuid) to authenticated, service_role;
+
+-- The guard of 0015 keeps users from the tags; finish_tag is one more.
+do $$
+declare
+  body text := pg_get_functiondef('consumer.guard_job()'::regprocedure);
+begin
+  if strpos(body, '''finish_tag''') = 0 then
+    execute replace(body, '''start_tag'',', '''start_tag'', ''finish_tag'',');
+  end if;
+end
+$$;
+
+do $$
+begin
+  if not exists (select from pg_catalog.pg_roles where rolname = 'consumer_worker') then
+    return;
+  end if;
+  grant select, insert, update on table consumer.clocks to consumer_worker;
+  grant select on table consumer.user_limits to consumer_worker;
+  grant execute on function consumer.admit(uuid[]) to consumer_worker;
+  drop policy if exists consumer_worker on consumer.clocks;
+  create policy consumer_worker on consumer.clocks to consumer_worker using (true) with check (true);
+  drop policy if exists consumer_worker on consumer.user_limits;
+  create policy consumer_worker on consumer.user_limits to consumer_worker using (true);
+end
+$$;

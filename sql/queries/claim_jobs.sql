@@ -1,27 +1,79 @@
--- Take the job that is next in line for these engines: count the attempt, draw a claim_id, draw the seed once.
--- The heads of the lines are read without a lock, so that only the one row taken is locked, and no line is sorted.
--- MATERIALIZED keeps the planner from evaluating the locked subquery more than once. CASE hides the job types from it:
--- where it believed them to be rare, it would read and sort the whole line instead of walking along the index.
-with heads as materialized (
-  select e.engine, (
-    select min(j.queue_at) from public.jobs j
-    where j.engine = e.engine and j.status = 'queued' and j.queue_at is not null
-      and case when j.job_type = any (%(job_types)s::text[]) then true end
-  ) as queue_at
-  from unnest(%(engines)s::text[]) as e (engine)
+-- Take the jobs that are next in line for these job types, at most {limit}: count the attempt, draw a claim_id, draw the
+-- seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of all
+-- lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
+-- seconds for each step (ten at most) of the difference.
+-- The lines that have jobs are found by skipping along the index, and their heads are read without a lock, so that only
+-- rows that are taken are locked, and nothing is sorted but heads. Each line gives its share of them; a second look takes
+-- what comes next where others have locked that. MATERIALIZED keeps the planner from evaluating the locked subquery more
+-- than once.
+with recursive lines as (
+  (
+    select j.job_type, j.priority from public.jobs j
+    where j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    order by j.job_type, j.priority
+    limit 1
+  )
+  union all
+  select further.job_type, further.priority
+  from lines
+  cross join lateral (
+    select j.job_type, j.priority from public.jobs j
+    where j.status = 'queued' and j.queue_at is not null and j.engine is not null and (j.job_type, j.priority) > (lines.job_type, lines.priority)
+    order by j.job_type, j.priority
+    limit 1
+  ) as further
+),
+heads as materialized (
+  select lines.job_type, lines.priority, head.queue_at, head.created_at
+  from lines
+  cross join lateral (
+    select j.queue_at, j.created_at from public.jobs j
+    where j.job_type = lines.job_type and j.priority = lines.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    order by j.queue_at, j.created_at
+    limit {limit}
+  ) as head
+  where lines.job_type = any (%(job_types)s::text[])
+),
+fair as (
+  select priority, case when isfinite(created_at) then extract(epoch from now() - created_at) end as waited
+  from heads order by queue_at, created_at limit 1
+),
+places as (
+  select h.*, row_number() over (
+    order by
+      case
+        when h.priority > fair.priority
+          and coalesce(fair.waited, 0) < least(h.priority - fair.priority, 10) * %(priority_seconds)s::double precision
+          then h.priority - fair.priority
+        else 0
+      end desc,
+      h.queue_at, h.created_at
+  ) as place
+  from heads h
+  cross join fair
+),
+shares as (
+  select job_type, priority, min(place) as place, max(queue_at) as until, max(created_at) as created_until, 1 as look
+  from places
+  where place <= {limit}
+  group by job_type, priority
+  union all
+  select job_type, priority, min(place), 'infinity', 'infinity', 2
+  from places
+  group by job_type, priority
 ),
 next as materialized (
   select j.id
-  from (select engine from heads where queue_at is not null order by queue_at) as h
+  from (select * from shares order by look, place) as share
   cross join lateral (
     select j.id from public.jobs j
-    where j.engine = h.engine and j.status = 'queued' and j.queue_at is not null
-      and case when j.job_type = any (%(job_types)s::text[]) then true end
-    order by j.queue_at, j.id
-    limit 1
+    where j.job_type = share.job_type and j.priority = share.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+      and (j.queue_at, j.created_at) <= (share.until, share.created_until)
+    order by j.queue_at, j.created_at
+    limit {limit}
     for update skip locked
   ) as j
-  limit 1
+  limit {limit}
 ),
 claimed as (
   update public.jobs j
@@ -37,11 +89,20 @@ claimed as (
   where j.id = next.id
   returning j.*
 ),
+clocks as (
+  insert into consumer.clocks as c (engine, slot, tag)
+  select engine, mod(pg_backend_pid(), 16), max(start_tag) from claimed where start_tag is not null group by engine order by engine
+  on conflict (engine, slot) do update set tag = excluded.tag where c.tag < excluded.tag
+),
 busy as (
   update consumer.workers w set idle_since = null
   where w.id = %(worker_id)s::uuid and w.idle_since is not null and exists (select from claimed)
 )
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
   metadata::text, original_prompt, enhanced_prompt,
-  jsonb_array_length(jsonb_path_query_array(errors, '$[*] ? (@.given_back == true)')) as given_back
+  jsonb_array_length(jsonb_path_query_array(errors, '$[*] ? (@.given_back == true)')) as given_back,
+  exists (
+    select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
+  ) as limited
 from claimed
+order by start_tag, created_at

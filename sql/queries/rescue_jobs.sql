@@ -1,7 +1,15 @@
 -- Take the jobs of a worker whose heartbeat stood still: another attempt if one is left, failed otherwise. Deleting the
 -- worker's row first decides against a heartbeat that arrives at the same moment: one of the two finds the row changed.
+-- Where its lock was found free (`unlocked`), it must be free still: see heartbeat.sql.
 with dead as (
-  delete from consumer.workers w where w.id = %(worker_id)s::uuid and w.beats = %(beats)s::bigint
+  delete from consumer.workers w
+  where w.id = %(worker_id)s::uuid and w.beats = %(beats)s::bigint and (
+    not %(unlocked)s::boolean or not exists (
+      select from pg_catalog.pg_locks l
+      where l.locktype = 'advisory' and l.classid = 1668247155 and l.objid = w.lock_key::oid and l.objsubid = 2 and l.granted
+        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+    )
+  )
   returning w.id
 ),
 gone as (

@@ -559,7 +559,7 @@ def test_jobs_that_were_queued_before_are_not_put_in_line(jobs: Jobs, worker: Ha
     place = "engine is not null or queue_at is not null or start_tag is not null or claim_id is not null"
     assert jobs.run(f"select id from public.jobs where {place}") == []
     assert worker.promote() == (0, None)
-    assert worker.claim("video_fast", "sdxl_image_fast", "image_high", engines=("wan", "sdxl")) is None
+    assert worker.claim("video_fast", "sdxl_image_fast", "image_high") is None
 
 
 def test_a_new_job_ends_as_the_platforms_frontends_expect(db: Database, jobs: Jobs, worker: Hands) -> None:
@@ -569,7 +569,7 @@ def test_a_new_job_ends_as_the_platforms_frontends_expect(db: Database, jobs: Jo
     row = "insert into public.images (user_id, prompt, job_id, image_index) values (%s, 'mine', %s, %s)"
     for index in (1, 0):
         db.execute_as(jobs.user, row, [jobs.user, job_id, index])
-    job = worker.take("sdxl_image_fast", engines=("sdxl",))
+    job = worker.take("sdxl_image_fast")
     for index in (0, 1):
         assert worker.record(job, index)
     assert worker.complete(job, 2) == (True, True)
@@ -591,7 +591,7 @@ def test_a_video_that_the_browser_links_late_shows_the_result(
     [(mine,)] = db.execute_as(
         jobs.user, "insert into public.videos (user_id, title) values (%s, 'mine') returning id", [jobs.user]
     )
-    job = worker.take("video_fast", engines=("wan",)) if state != "queued" else None
+    job = worker.take("video_fast") if state != "queued" else None
     if state in ("recorded", "completed"):
         assert job
         assert worker.record(job, 0, Medium.video, duration_seconds=5.0)
@@ -600,7 +600,7 @@ def test_a_video_that_the_browser_links_late_shows_the_result(
         assert worker.complete(job) == (True, True)
     db.execute_as(jobs.user, "update public.jobs set video_id = %s where id = %s", [mine, job_id])
     if state in ("queued", "claimed"):
-        job = job or worker.take("video_fast", engines=("wan",))
+        job = job or worker.take("video_fast")
         assert worker.record(job, 0, Medium.video, duration_seconds=5.0)
     if state != "completed":
         assert job
@@ -620,7 +620,7 @@ def test_images_without_an_index_are_taken_up_whenever_they_come(
     """A worker that the job's INSERT woke may have claimed it, and even be done, when the browser comes to its rows."""
     insert = "insert into public.jobs (user_id, job_type, metadata) values (%s, 'sdxl_image_fast', %s) returning id"
     [(job_id,)] = db.execute_as(jobs.user, insert, [jobs.user, Jsonb({"num_images": 2})])
-    job = worker.take("sdxl_image_fast", engines=("sdxl",)) if state != "queued" else None
+    job = worker.take("sdxl_image_fast") if state != "queued" else None
     for index in {"recorded": [1], "completed": [0, 1]}.get(state, []):
         assert worker.record(job, index)
     if state == "completed":
@@ -630,7 +630,7 @@ def test_images_without_an_index_are_taken_up_whenever_they_come(
     for each in mine if linked else []:
         db.execute_as(jobs.user, "update public.images set job_id = %s where id = %s", [job_id, each])
     if state != "completed":
-        job = job or worker.take("sdxl_image_fast", engines=("sdxl",))
+        job = job or worker.take("sdxl_image_fast")
         for index in worker.do(worker.assets.pending(job, Medium.image, 2)):
             assert worker.record(job, index)
         assert worker.complete(job, 2) == (True, True)
@@ -656,7 +656,7 @@ def test_nulls_do_no_harm_to_an_attempt(jobs: Jobs, worker: Hands) -> None:
     for end in ("retry", "fail", "release", "rescue"):
         job_id = jobs.add("sdxl_image_fast")
         jobs.set(job_id, attempts=None, max_attempts=None, metadata=None)
-        job = worker.take("sdxl_image_fast", engines=("sdxl",))
+        job = worker.take("sdxl_image_fast")
         assert (job.id, job.attempts, job.max_attempts) == (job_id, 1, 3)
         assert 0 <= jobs.get(job_id)["metadata"]["seed"] < 2**31
         jobs.set(job_id, metadata=None)
@@ -686,7 +686,7 @@ def test_nulls_do_no_harm_to_the_users_wishes(jobs: Jobs, odd: Any) -> None:
 
 def test_moving_out_keeps_the_results_of_what_we_did(db: Database, jobs: Jobs, worker: Hands) -> None:
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video, duration_seconds=5.0)
     assert worker.complete(job) == (True, True)
     migrate.downgrade(db.dsn, "base")

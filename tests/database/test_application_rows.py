@@ -156,7 +156,7 @@ def test_what_the_application_wrote_stays_and_what_ours_held_is_added(jobs: Jobs
 
 def test_a_video_of_the_application_replaces_ours_and_keeps_what_it_held(jobs: Jobs, worker: Hands, rule: str) -> None:
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video, duration_seconds=5.06)
     worker.complete(job)
     [ours] = jobs.videos(job_id)

@@ -116,7 +116,7 @@ def test_a_message_is_private_to_its_user_and_small(jobs: Jobs, worker: Hands, c
 
 def test_a_video_tells_as_a_video(jobs: Jobs, worker: Hands, channel: Channel) -> None:
     jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video)
     told = [m for m in channel.read() if m["event"] != "job"]
     assert [(m["event"], m["payload"]["status"], m["payload"]["video_url"]) for m in told] == [

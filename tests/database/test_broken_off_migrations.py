@@ -81,6 +81,11 @@ INDEXES = [
     ("0006", "jobs", "jobs_user_id_created_at_idx"),
     ("0006", "jobs", "jobs_image_id_idx"),
     ("0006", "jobs", "jobs_video_id_idx"),
+    ("0020", "jobs", "jobs_line_idx"),
+    ("0020", "jobs", "jobs_user_tag_idx"),
+    ("0020", "jobs", "jobs_user_queue_idx"),
+    ("0020", "jobs", "jobs_held_idx"),
+    ("0020", "jobs", "jobs_idempotency_key_idx"),
     ("0006", "images", "images_user_id_created_at_idx"),
     ("0006", "videos", "videos_user_id_created_at_idx"),
 ]

@@ -26,7 +26,7 @@ class Scene:
         job_id = self.jobs.add(job_type, count)
         if status == "queued":
             return job_id
-        self.job = self.worker.take(job_type, engines=("sketch", "wan"))
+        self.job = self.worker.take(job_type)
         recorded = count if status == "completed" else count // 2
         for index in range(recorded):
             self.worker.record(self.job, index, medium)

@@ -187,7 +187,7 @@ def test_no_way_back_while_a_job_is_processing(own_db: Database, stages) -> None
 def test_no_way_back_while_rows_are_there_and_then_up_again(own_db: Database, stages) -> None:
     def kept(*rows: Any) -> Any:
         """What a revision that is undone and done again does not make anew."""
-        return [[{**row, "version": None, "updated_at": None} for row in table] for table in rows]
+        return [[{**row, "version": None, "updated_at": None, "finish_tag": None} for row in table] for table in rows]
 
     jobs = Jobs(own_db)
     job = jobs.add(count=3)

@@ -119,7 +119,6 @@ AROUND = len('{"a": ""}')
         ("metadata", {"a": "x" * (KIB_64 - AROUND)}),
         ("original_prompt", "x" * KIB_64),
         ("enhanced_prompt", "é" * (KIB_64 // 2)),
-        ("idempotency_key", "x" * KIB_64),
     ],
 )
 def test_what_is_larger_than_64_kib_is_refused(db, jobs, column: str, largest: Any) -> None:
@@ -128,6 +127,13 @@ def test_what_is_larger_than_64_kib_is_refused(db, jobs, column: str, largest: A
         send(db, jobs.user, **{column: larger})
     assert_refused(jobs, caught, f"{column} must be at most 64 KiB.")
     assert jobs.get(send(db, jobs.user, **{column: largest}))[column] == largest
+
+
+def test_a_key_of_more_than_255_characters_is_refused(db, jobs) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue) as caught:
+        send(db, jobs.user, idempotency_key="é" * 256)
+    assert_refused(jobs, caught, "idempotency_key must be at most 255 characters.")
+    assert jobs.get(send(db, jobs.user, idempotency_key="é" * 255))["idempotency_key"] == "é" * 255
 
 
 @pytest.mark.parametrize("medium", ["image", "video"])

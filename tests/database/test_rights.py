@@ -205,8 +205,8 @@ def test_what_the_migrations_made_belongs_to_a_role_that_is_no_superuser(world: 
     assert catalog(world, f"select rolname, rolsuper from pg_roles where oid in ({made})") == [("postgres", False)]
 
 
-CALLS = {"public.cancel_job", "public.retry_job"}
-BEHIND = {"consumer.cancel_job", "consumer.retry_job"}
+CALLS = {"public.cancel_job", "public.retry_job", "public.queue_position"}
+BEHIND = {"consumer.cancel_job", "consumer.retry_job", "consumer.queue_position"}
 IN_POLICIES = {"consumer.is_ours"}
 
 
@@ -214,15 +214,15 @@ IN_POLICIES = {"consumer.is_ours"}
     ("role", "functions"),
     [("anon", IN_POLICIES), ("authenticated", CALLS | BEHIND | IN_POLICIES), ("service_role", CALLS | BEHIND)],
 )
-def test_only_cancel_and_retry_may_be_executed_and_not_by_anon(
+def test_only_what_frontends_call_may_be_executed_and_not_by_anon(
     every_world: World, role: str, functions: set[str]
 ) -> None:
-    """Of those in the schema consumer none can be named by them: two are called by ours, one by the policies."""
+    """Of those in the schema consumer none can be named by them: three are called by ours, one by the policies."""
     may = (
         "select pronamespace::regnamespace || '.' || proname from pg_proc where pronamespace = 'consumer'::regnamespace"
         f" and has_function_privilege('{role}', oid, 'execute') union all"
         " select 'public.' || proname from pg_proc where pronamespace = 'public'::regnamespace"
-        f" and proname in ('cancel_job', 'retry_job') and has_function_privilege('{role}', oid, 'execute')"
+        f" and proname in ('cancel_job', 'retry_job', 'queue_position') and has_function_privilege('{role}', oid, 'execute')"
     )
     assert {name for (name,) in catalog(every_world, may)} == functions
 

@@ -108,7 +108,7 @@ def test_a_row_that_replaces_ours_is_newer_than_it(db: Database, jobs: Jobs, wor
 
 def test_a_video_that_replaces_ours_is_newer_than_it(jobs: Jobs, worker: Hands) -> None:
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video, duration_seconds=5)
     [ours] = jobs.videos(job_id)
     jobs.insert("videos", {"user_id": jobs.user, "job_id": job_id, "image_index": 0})

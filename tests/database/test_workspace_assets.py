@@ -108,7 +108,7 @@ def made(connection: psycopg.Connection[Any]) -> set[str]:
 def finish(worker: Hands, jobs: Jobs, count: int = 1) -> Job:
     """Insert a job and do everything but complete it."""
     jobs.add("sdxl_image_fast", count, original_prompt="A harbour")
-    job = worker.take("sdxl_image_fast", engines=("sdxl",))
+    job = worker.take("sdxl_image_fast")
     for index in range(count):
         worker.record(job, index)
     return job

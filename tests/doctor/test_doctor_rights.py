@@ -135,7 +135,7 @@ def test_the_worker_s_own_role_may_run_all_statements(worker: Patient) -> None:
     [
         (
             "revoke update (claim_id) on public.jobs from consumer_worker",
-            "The role consumer_worker may not run claim_job.",
+            "The role consumer_worker may not run claim_jobs.",
         ),
         (
             "revoke all on consumer.workers from consumer_worker",

@@ -37,9 +37,9 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         "The trigger consumer_create_rows on public.jobs is disabled.",
     ),
     "an index dropped": (
-        "drop index public.jobs_claim_idx",
+        "drop index public.jobs_line_idx",
         "schema.indexes",
-        "The index jobs_claim_idx on public.jobs is gone.",
+        "The index jobs_line_idx on public.jobs is gone.",
     ),
     "a unique index that is none": (
         f"drop index public.{UNIQUE}; create index {UNIQUE} on public.images (job_id, image_index)",

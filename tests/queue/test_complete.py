@@ -63,7 +63,7 @@ def test_an_assets_metadata_holds_what_was_measured_and_nothing_else(jobs, worke
 
 def test_a_video_job_shows_its_video(jobs, worker):
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video, duration_seconds=5.06)
 
     assert worker.complete(job) == (True, True)
@@ -78,7 +78,7 @@ def test_a_video_job_shows_its_video(jobs, worker):
 def test_an_applications_picture_beside_a_video_is_no_asset_of_the_video_job(jobs, worker):
     job_id = jobs.add("video_fast")
     jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "image_index": 0, "status": "queued"})
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video)
 
     assert worker.complete(job) == (True, True)

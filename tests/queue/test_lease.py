@@ -2,10 +2,11 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from consumer.errors import DrainingError, JobCancelledError, LeaseLostError
-from consumer.lease import Lease
+from consumer.lease import DEAD_SECONDS, Lease, pace
 from consumer.queue import Queue
 
 LEASE, UPLOAD = 45.0, 20.0
@@ -78,7 +79,8 @@ def test_a_job_that_is_claimed_while_the_heartbeat_is_under_way_is_not_stopped(j
     class Claiming(Queue):
         async def heartbeat(self, *parameters):
             named = await super().heartbeat(*parameters)
-            leases.add(await self.claim_job(["sketch"], ["sketch"]))
+            [job] = await self.claim_jobs(["sketch"])
+            leases.add(job)
             return named
 
     leases.queue = Claiming(worker.database, worker.id)
@@ -164,3 +166,67 @@ def test_a_new_lease_has_no_reason_to_stop(jobs, worker):
     lease = Lease(worker.take())
     lease.check()
     assert lease.settled is False
+
+
+def test_with_nothing_in_hand_a_heartbeat_need_not_compare(jobs, worker, leases):
+    jobs.add()
+    job = worker.take()
+    for _ in range(3):
+        worker.do(leases.beat(compare=False))
+    assert jobs.get(job.id)["status"] == "processing"
+
+
+def test_what_is_in_hand_is_always_compared(jobs, worker, leases, lease):
+    jobs.run("select public.cancel_job(%s)", lease.job.id)
+    worker.do(leases.beat(compare=False))
+    assert isinstance(lease.stopped, JobCancelledError)
+
+
+def test_a_heartbeat_that_names_a_lock_is_trusted_until_the_lock_may_have_cost_us_our_jobs(
+    jobs, worker, leases, trust, clock
+):
+    leases.lock_key = lambda: 7
+    worker.do(leases.beat())
+    assert jobs.workers()[worker.id]["lock_key"] == 7
+    assert trust.remaining() == DEAD_SECONDS
+    leases.lock_key = lambda: None
+    worker.do(leases.beat())
+    assert jobs.workers()[worker.id]["lock_key"] is None
+    assert trust.remaining() == LEASE - UPLOAD
+
+
+def test_a_heartbeat_whose_reply_was_lost_may_have_named_the_lock(worker, leases, trust, clock):
+    class Lossy(Queue):
+        async def heartbeat(self, *parameters):
+            await super().heartbeat(*parameters)
+            raise psycopg.OperationalError("the connection is lost")
+
+    worker.do(leases.beat())
+    assert trust.remaining() == LEASE - UPLOAD
+    leases.queue, leases.lock_key = Lossy(worker.database, worker.id), lambda: 7
+    with pytest.raises(psycopg.OperationalError):
+        worker.do(leases.beat())
+    assert trust.remaining() == DEAD_SECONDS
+
+
+def test_after_a_heartbeat_that_failed_or_was_slow_the_next_one_names_no_lock(jobs, worker, leases, trust, clock):
+    class Slow(Queue):
+        async def heartbeat(self, *parameters):
+            beats = await super().heartbeat(*parameters)
+            clock.now += pace(LEASE) + 1
+            return beats
+
+    def named():
+        return jobs.workers()[worker.id]["lock_key"]
+
+    leases.queue, leases.lock_key = Slow(worker.database, worker.id), lambda: 7
+    worker.do(leases.beat())
+    assert named() == 7
+    worker.do(leases.beat())
+    assert named() is None
+    assert trust.remaining() == LEASE - UPLOAD - pace(LEASE) - 1
+    leases.queue = worker.queue
+    worker.do(leases.beat())
+    assert named() is None
+    worker.do(leases.beat())
+    assert named() == 7

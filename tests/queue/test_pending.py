@@ -46,7 +46,7 @@ def test_a_job_without_rows_gets_them(jobs, worker, job_type, medium):
     job_id = jobs.add(job_type, original_prompt="A harbour")
     jobs.run("delete from public.images")
     jobs.run("delete from public.videos")
-    job = worker.take(job_type, engines=("sketch", "wan"))
+    job = worker.take(job_type)
 
     assert pending(worker, job, medium) == [0]
 
@@ -59,7 +59,7 @@ def test_a_job_without_rows_gets_them(jobs, worker, job_type, medium):
 def test_an_applications_row_without_an_index_takes_the_place_of_ours(jobs, worker, job_type, medium):
     job_id = jobs.add(job_type)
     own = jobs.insert(f"{medium}s", {"user_id": jobs.user, "job_id": job_id, "status": "queued", "title": "Mine"})
-    job = worker.take(job_type, engines=("sketch", "wan"))
+    job = worker.take(job_type)
 
     assert pending(worker, job, medium) == [0]
 
@@ -91,7 +91,7 @@ def test_a_video_that_only_the_job_names_is_taken_up(jobs, worker):
     own = jobs.insert("videos", {"user_id": jobs.user, "status": "queued"})
     jobs.set(job_id, video_id=own)
 
-    assert pending(worker, worker.take("video_fast", engines=WAN), Medium.video) == [0]
+    assert pending(worker, worker.take("video_fast"), Medium.video) == [0]
 
     [video] = jobs.videos(job_id)
     assert (video["id"], video["image_index"]) == (own, 0)

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -20,12 +21,12 @@ NAMES = sorted(path.stem for path in (SQL / "queries").glob("*.sql"))
 LARGE = {"jobs", "images", "videos"}
 
 JOBS = """
-insert into public.jobs (user_id, job_type, engine, status, start_tag, queue_at, available_at, worker_id, claim_id)
+insert into public.jobs (user_id, job_type, engine, status, start_tag, finish_tag, queue_at, available_at, worker_id, claim_id)
 select
   (array(select id from auth.users order by id))[1 + n %% 50],
   case n %% 2 when 0 then 'sketch' else 'sdxl_image_fast' end,
   case n %% 2 when 0 then 'sketch' else 'sdxl' end,
-  %(status)s, at,
+  %(status)s, at, at,
   case when %(state)s = 'in line' then at end,
   case when %(state)s = 'delayed' then now() + n * interval '1 second' end,
   case when %(state)s = 'processing' then md5((n %% 10)::text)::uuid end,
@@ -41,7 +42,7 @@ insert into public.videos (user_id, job_id, image_index, status, managed)
 select user_id, id, 0, status, true from public.jobs order by id limit 10000;
 insert into consumer.workers (id, name, engines, lease_seconds)
 select distinct worker_id, 'a worker', array['sketch'], 45 from public.jobs where worker_id is not null;
-create table public.workspace_assets (id uuid);
+create table public.workspace_assets (id uuid, job_id uuid);
 alter table public.workspace_assets owner to postgres;
 analyze;
 """
@@ -79,8 +80,11 @@ def parameters(stocked: Connection) -> dict[str, Any]:
         "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
         "prompt": "p", "enhancement": Jsonb({"result": "rewritten"}),
         "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
-        "delay": 60.0, "give_back": False, "progress": 50,
+        "users": None, "priority_seconds": 60.0, "claim_ids": [1] * 8, "counts": [1] * 8, "indexes": [0] * 8, "seeds": [7] * 8,
+        "urls": ["u"] * 8, "thumbnail_urls": ["t"] * 8, "formats": ["png"] * 8, "file_sizes": [1000] * 8, "delay": 60.0, "give_back": False, "progress": 50,
         "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
+        "user_id": UUID(int=0), "created_at": "-infinity", "id": UUID(int=0), "limit": 100,
+        "before": datetime.now(UTC) - timedelta(hours=1), "statuses": ["completed", "failed"],
     }  # fmt: skip
 
 
@@ -123,14 +127,27 @@ def read_whole(plan: list[Node]) -> set[str]:
 
 def sorted_whole(plan: list[Node]) -> list[Node]:
     sorts = [node for node in plan if "Sort" in node["Node Type"]]
-    return [sort for sort in sorts if any(node.get("Relation Name") == "jobs" for node in nodes(sort))]
+    return [sort for sort in sorts if any(node.get("Relation Name") == "jobs" for node in inputs(sort))]
 
+
+def inputs(plan: Node) -> Iterator[Node]:
+    """What flows into a node; common table expressions hang on it and do not."""
+    for child in plan.get("Plans", ()):
+        if child["Parent Relationship"] != "InitPlan":
+            yield child
+            yield from inputs(child)
+
+
+FEW = {"complete_jobs", "record_images", "hold_ended_jobs", "hold_rows", "delete_jobs"}
+"""These come with so many jobs as go in one transaction."""
 
 IMAGES, VIDEOS = "images_job_id_image_index_key", "videos_job_id_image_index_key"
 
 INTENDED = {
-    "claim_job": {"jobs_claim_idx", "jobs_pkey"},
+    "claim_jobs": {"jobs_line_idx", "jobs_pkey"},
     "complete_job": {"jobs_pkey", IMAGES, VIDEOS},
+    "complete_jobs": {"jobs_pkey", IMAGES, VIDEOS},
+    "record_images": {"jobs_pkey", IMAGES},
     "fail_job": {"jobs_pkey", IMAGES, VIDEOS},
     "retry_job": {"jobs_pkey", IMAGES, VIDEOS},
     "release_job": {"jobs_pkey", IMAGES, VIDEOS},
@@ -148,6 +165,10 @@ INTENDED = {
     "record_progress": {"jobs_pkey", IMAGES, VIDEOS},
     "store_prompt": {"jobs_pkey"},
     "own_objects": {"jobs_pkey", IMAGES, VIDEOS},
+    "ended_jobs": {"jobs_user_id_created_at_idx"},
+    "hold_ended_jobs": {"jobs_pkey"},
+    "hold_rows": {IMAGES, VIDEOS},
+    "delete_jobs": {"jobs_pkey", IMAGES, VIDEOS},
 }
 
 
@@ -159,13 +180,15 @@ def test_every_statement_is_understood_by_the_database(stocked, name):
 @pytest.mark.parametrize("kind", ["custom", "generic"])
 @pytest.mark.parametrize("name", INTENDED)
 def test_a_statement_finds_its_rows_by_the_intended_index(stocked, parameters, name, kind):
+    if name in FEW:
+        parameters["job_ids"] = parameters["job_ids"][:8]
     plan = custom(stocked, name, parameters) if kind == "custom" else generic(stocked, name)
     assert indexes(plan) >= INTENDED[name]
     assert not read_whole(plan)
 
 
 @pytest.mark.parametrize("kind", ["custom", "generic"])
-@pytest.mark.parametrize("name", ["claim_job", "promote_due"])
+@pytest.mark.parametrize("name", ["claim_jobs", "promote_due"])
 def test_the_backlog_is_not_sorted(stocked, parameters, name, kind):
     plan = custom(stocked, name, parameters) if kind == "custom" else generic(stocked, name)
     assert not sorted_whole(plan)
@@ -173,14 +196,14 @@ def test_the_backlog_is_not_sorted(stocked, parameters, name, kind):
 
 @pytest.mark.parametrize("job_types", [["image_fast"], ["sdxl_image_high"], []], ids=str)
 def test_a_claim_walks_along_its_index_however_rare_the_job_types_seem(stocked, parameters, job_types):
-    plan = custom(stocked, "claim_job", parameters | {"job_types": job_types})
-    assert indexes(plan) >= INTENDED["claim_job"]
+    plan = custom(stocked, "claim_jobs", parameters | {"job_types": job_types})
+    assert indexes(plan) >= INTENDED["claim_jobs"]
     assert not sorted_whole(plan)
 
 
 def test_a_claim_touches_a_handful_of_pages(stocked, parameters):
     with stocked.transaction(force_rollback=True):
-        statement = "explain (analyze, buffers, format json) " + query("claim_job")
+        statement = "explain (analyze, buffers, format json) " + query("claim_jobs")
         [(found,)] = stocked.execute(statement, parameters).fetchall()
     top = found[0]["Plan"]
     assert top["Actual Rows"] == 1

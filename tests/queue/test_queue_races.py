@@ -210,10 +210,11 @@ def test_a_worker_that_claims_while_it_is_being_rescued_keeps_the_new_job(jobs, 
     rescuer, zombie = begin(other), begin(worker)
     rescuer.rescue(worker.id, 1)
 
-    claim = zombie.start(zombie.queue.claim_job(["sketch"], ["sketch"]), behind=rescuer)
+    claim = zombie.start(zombie.queue.claim_jobs(["sketch"]), behind=rescuer)
     rescuer.commit()
 
-    assert zombie.end(claim).id == new
+    [claimed] = zombie.end(claim)
+    assert claimed.id == new
     assert worker.beat() == {(new, jobs.get(new)["claim_id"])}
     assert jobs.get(job.id)["status"] == "queued"
 

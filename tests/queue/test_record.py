@@ -29,7 +29,7 @@ def test_a_recorded_image_shows_what_was_stored(jobs, worker):
 
 def test_a_recorded_video_shows_what_was_stored(jobs, worker):
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=WAN)
+    job = worker.take("video_fast")
     sent = result(job, 0, Medium.video, duration_seconds=5.06)
 
     assert worker.record(job, 0, Medium.video, duration_seconds=5.06) is True
@@ -46,7 +46,7 @@ def test_a_recorded_video_shows_what_was_stored(jobs, worker):
 @pytest.mark.parametrize(("measured", "shown"), [(5.06, 5), (5.6, 6), (0.2, 1), (None, None)])
 def test_a_videos_duration_is_shown_in_whole_seconds_and_never_guessed(jobs, worker, measured, shown):
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=WAN)
+    job = worker.take("video_fast")
     worker.record(job, 0, Medium.video, **({} if measured is None else {"duration_seconds": measured}))
     assert jobs.videos(job_id)[0]["duration"] == shown
 
@@ -54,7 +54,7 @@ def test_a_videos_duration_is_shown_in_whole_seconds_and_never_guessed(jobs, wor
 @pytest.mark.parametrize("medium", list(Medium))
 def test_a_result_is_recorded_once(jobs, worker, medium):
     job_id = jobs.add("sketch" if medium is Medium.image else "video_fast")
-    job = worker.take("sketch", "video_fast", engines=("sketch", "wan"))
+    job = worker.take("sketch", "video_fast")
     worker.record(job, 0, medium)
     before = jobs.rows(job_id)
     assert worker.record(job, 0, medium, steps=99) is False
@@ -82,7 +82,7 @@ def test_a_record_keeps_what_the_application_wrote_into_the_row(jobs, worker):
 @pytest.mark.parametrize("status", ["queued", "completed", "failed", "cancelled"])
 def test_nothing_is_recorded_for_a_job_that_is_not_processing(jobs, worker, medium, status):
     job_id = jobs.add("sketch" if medium is Medium.image else "video_fast")
-    job = worker.take("sketch", "video_fast", engines=("sketch", "wan"))
+    job = worker.take("sketch", "video_fast")
     jobs.set(job_id, status=status)
     before = jobs.rows(job_id)
     with pytest.raises(LeaseLostError):

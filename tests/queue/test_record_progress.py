@@ -21,7 +21,7 @@ def test_progress_is_shown_in_the_job_and_in_its_rows(jobs, worker):
 
 def test_a_videos_progress_is_shown_in_its_row(jobs, worker):
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=WAN)
+    job = worker.take("video_fast")
     worker.progress(job, 12, {0: 12})
     assert [(video["status"], video["progress"]) for video in jobs.videos(job_id)] == [("processing", 12)]
 

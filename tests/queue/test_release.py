@@ -27,7 +27,7 @@ def test_a_released_jobs_rows_wait_with_it_and_finished_ones_stay(jobs, worker, 
 
 def test_a_released_videos_row_waits_with_it(jobs, worker):
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.progress(job, 40, {0: 40})
     worker.release(job)
     assert [(video["status"], video["progress"]) for video in jobs.videos(job_id)] == [("queued", None)]

@@ -1,9 +1,17 @@
 """heartbeat, held_jobs, watch_workers, rescue_jobs, mark_idle and delete_worker: who lives, and what of the dead."""
 
+from collections.abc import Iterator
+
+import psycopg
 import pytest
 
+from consumer.listen import LOCK_CLASS
 from consumer.queue import WORKER_LOST
 from jobs import Hands
+from postgres import relogin
+from workers import eventually
+
+KEY = 2**31 - 1
 
 
 @pytest.fixture
@@ -14,7 +22,7 @@ def lost(worker, started):
 
 
 def test_the_first_heartbeat_introduces_the_worker(jobs, worker):
-    assert worker.beat(lease_seconds=30) == set()
+    assert worker.beat(lease_seconds=30) == []
     row = jobs.workers()[worker.id]
     assert (row["name"], row["engines"], row["lease_seconds"]) == ("a worker", ["sketch"], 30)
     assert (row["beats"], row["idle_since"]) == (0, None)
@@ -31,13 +39,13 @@ def test_every_further_heartbeat_counts(jobs, worker):
     assert row["started_at"] == first["started_at"]
 
 
-def test_a_heartbeat_tells_what_the_worker_holds_and_nothing_else(jobs, worker, other):
+def test_the_database_tells_what_a_worker_holds_and_nothing_else(jobs, worker, other):
     for _ in range(4):
         jobs.add()
     mine = [worker.take(), worker.take()]
     other.take()
     worker.release(worker.take())
-    assert worker.beat() == {(job.id, job.claim_id) for job in mine}
+    assert worker.do(worker.queue.held_jobs()) == {(job.id, job.claim_id) for job in mine}
 
 
 @pytest.mark.parametrize("end", ["complete", "retry", "fail", "release", "cancel"])
@@ -49,7 +57,7 @@ def test_a_job_that_has_ended_is_held_no_more(jobs, worker, end):
         jobs.run("select public.cancel_job(%s)", job_id)
     else:
         getattr(worker, end)(job)
-    assert worker.beat() == set()
+    assert worker.do(worker.queue.held_jobs()) == set()
 
 
 def test_a_heartbeat_does_not_touch_the_jobs_row(jobs, worker):
@@ -80,11 +88,14 @@ def test_leaving_removes_the_worker_and_nobody_else(jobs, worker, other):
     assert set(jobs.workers()) == {other.id}
 
 
-def test_the_watch_counts_every_workers_heartbeats(worker, other):
+def test_a_heartbeat_tells_of_every_worker_that_was_there_before(worker, other):
     worker.beat()
     other.beat(lease_seconds=7)
     other.beat(lease_seconds=7)
-    assert worker.watch() == {worker.id: 0, other.id: 1}
+    assert {(beat.worker_id, beat.beats, beat.lease_seconds) for beat in worker.beat()} == {
+        (worker.id, 0, 45.0),
+        (other.id, 1, 7.0),
+    }
 
 
 def test_the_watch_names_a_worker_without_a_row_once_for_all_of_its_jobs(jobs, worker, other):
@@ -150,7 +161,7 @@ def test_a_job_that_was_lost_in_its_last_attempt_fails_with_its_rows(jobs, worke
 @pytest.mark.parametrize(("last", "status"), [(False, "queued"), (True, "failed")])
 def test_a_rescued_videos_row_goes_with_its_job(jobs, worker, other, last, status):
     job_id = jobs.add("video_fast", **({"max_attempts": 1} if last else {}))
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.progress(job, 30, {0: 30})
     assert other.rescue(worker.id, None) == [(job_id, status)]
     [video] = jobs.videos(job_id)
@@ -210,3 +221,78 @@ def test_a_rescue_that_only_fails_jobs_wakes_nobody(jobs, db, worker, other, los
     other.rescue(worker.id, 0)
     jobs.run("select pg_notify('consumer_jobs', 'the next')")
     assert [notify.payload for notify in listener.notifies(timeout=10, stop_after=1)] == ["the next"]
+
+
+def name_lock(jobs, hands, key=KEY, silent_for="4 seconds"):
+    """Send a heartbeat that names a lock, and let that be so long ago, as the database sees it."""
+    hands.do(hands.queue.heartbeat("a worker", ("sketch",), 45.0, False, key))
+    # The server of these tests is older than that: its databases were migrated first.
+    jobs.run("update consumer.workers set heartbeat_at = now() - %s::interval where id = %s", silent_for, hands.id)
+
+
+@pytest.fixture
+def listening(db) -> Iterator[psycopg.Connection]:
+    """A connection that holds the lock, as that of a worker's listener does."""
+    with db.connect() as connection:
+        assert connection.execute("select pg_try_advisory_lock(%s, %s)", (LOCK_CLASS, KEY)).fetchone() == (True,)
+        yield connection
+
+
+def unlocked(hands, worker):
+    """What the look of another worker says of this one's lock."""
+    [beat] = [beat for beat in hands.beat() if beat.worker_id == worker.id]
+    return beat.unlocked
+
+
+def test_a_silent_worker_whose_lock_is_free_is_unlocked(jobs, worker, other, listening):
+    name_lock(jobs, worker)
+    assert not unlocked(other, worker)
+    listening.close()
+    eventually(lambda: unlocked(other, worker), "the lock has gone with its connection")
+
+
+def test_a_lock_is_known_by_both_of_its_keys_and_its_database(jobs, db, worker, other, listening):
+    name_lock(jobs, worker, KEY - 1)
+    assert unlocked(other, worker)
+    listening.execute("select pg_advisory_lock(%s, %s)", (LOCK_CLASS + 1, KEY - 1))
+    listening.execute("select pg_advisory_lock(%s)", (LOCK_CLASS << 32 | KEY - 1,))
+    with psycopg.connect(relogin(db.dsn, database="postgres")) as elsewhere:
+        elsewhere.execute("select pg_advisory_lock(%s, %s)", (LOCK_CLASS, KEY - 1))
+        assert unlocked(other, worker)
+    listening.execute("select pg_advisory_lock(%s, %s)", (LOCK_CLASS, KEY - 1))
+    assert not unlocked(other, worker)
+
+
+def test_only_a_worker_that_named_a_lock_and_is_silent_is_unlocked(jobs, worker, other):
+    name_lock(jobs, worker, key=None)
+    assert not unlocked(other, worker)
+    name_lock(jobs, worker, silent_for="0 seconds")
+    assert not unlocked(other, worker)
+
+
+def test_nobody_is_unlocked_whose_last_heartbeat_came_before_the_server_was_started(jobs, worker, other):
+    name_lock(jobs, worker)
+    jobs.run("update consumer.workers set heartbeat_at = pg_postmaster_start_time() - interval '1 ms'")
+    assert not unlocked(other, worker)
+
+
+def test_a_heartbeat_without_a_lock_takes_the_name_of_the_last_one_away(jobs, worker):
+    name_lock(jobs, worker)
+    assert jobs.workers()[worker.id]["lock_key"] == KEY
+    worker.beat()
+    assert jobs.workers()[worker.id]["lock_key"] is None
+
+
+def test_an_unlocked_worker_is_not_rescued_once_its_lock_is_held_again(jobs, worker, other, started, listening):
+    name_lock(jobs, worker)
+    before = jobs.rows(started.id)
+    assert other.do(other.queue.rescue_jobs(worker.id, 0, True)) == []
+    assert jobs.rows(started.id) == before
+    assert worker.id in jobs.workers()
+    listening.execute("select pg_advisory_unlock_all()")
+    assert other.do(other.queue.rescue_jobs(worker.id, 0, True)) == [(started.id, "queued")]
+
+
+def test_a_held_lock_keeps_nobody_whose_lease_is_over(jobs, worker, other, started, listening):
+    name_lock(jobs, worker)
+    assert other.rescue(worker.id, 0) == [(started.id, "queued")]

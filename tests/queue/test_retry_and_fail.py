@@ -42,7 +42,7 @@ def test_a_retried_jobs_unfinished_rows_wait_with_it(jobs, worker, started):
 
 def test_a_retried_videos_row_waits_with_it(jobs, worker):
     job_id = jobs.add("video_fast")
-    job = worker.take("video_fast", engines=("wan",))
+    job = worker.take("video_fast")
     worker.progress(job, 40, {0: 40})
     worker.retry(job)
     assert [(video["status"], video["progress"]) for video in jobs.videos(job_id)] == [("queued", None)]
@@ -138,7 +138,7 @@ def test_a_failed_jobs_unfinished_rows_fail_with_it_and_finished_ones_stay(jobs,
 
 def test_a_failed_videos_row_fails_with_it(jobs, worker):
     job_id = jobs.add("video_fast")
-    worker.fail(worker.take("video_fast", engines=("wan",)), "No.")
+    worker.fail(worker.take("video_fast"), "No.")
     assert [(video["status"], video["error_message"]) for video in jobs.videos(job_id)] == [("failed", "No.")]
 
 

@@ -71,7 +71,7 @@ def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: 
     jobs.wait_for_idle()
     with jobs.locked("select from consumer.workers for update"):
         job = jobs.submit("job", COUNT)
-        jobs.blocked("claim_job")
+        jobs.blocked("claim_jobs")
         first.kill()
     jobs.wait_until(job, "processing")
     assert not first.events("job.claimed")
