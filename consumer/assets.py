@@ -79,7 +79,7 @@ class Assets:
             "thumbnail_urls": [result.thumbnail_url for result in results],
             "formats": [result.format for result in results],
             "file_sizes": [result.file_size for result in results],
-            "metadata": [Jsonb(result.metadata) for result in results],
+            "metadatas": [Jsonb(result.metadata) for result in results],
         }
         return {row["place"] for row in await self.database.run("record_images", parameters)}
 

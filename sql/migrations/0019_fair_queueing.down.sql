@@ -98,6 +98,13 @@ for each row when (
 )
 execute function consumer.keep_in_line();
 
+create or replace trigger consumer_link_late_row
+after update of image_id, video_id on public.jobs
+for each row when (
+  new.engine is not null and (new.image_id is distinct from old.image_id or new.video_id is distinct from old.video_id)
+)
+execute function consumer.link_late_row();
+
 create or replace function consumer.cancel_job(wanted uuid) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -88,7 +88,7 @@ end
 $$;
 
 create or replace function consumer.refuse_if_too_many(sender uuid) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
   most integer := (consumer.limits_of(sender)).max_queued;
   queued bigint;
@@ -107,8 +107,10 @@ begin
 end
 $$;
 
+-- A session keeps the plans that it makes here, perhaps made when the table was empty: only its indexes may be used.
 create or replace function consumer.line_up(job public.jobs, kind consumer.job_types) returns public.jobs
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
+set enable_mergejoin = off as $$
 declare
   own consumer.user_limits := consumer.limits_of(job.user_id);
   seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1) / coalesce(own.weight, 1);
@@ -116,6 +118,8 @@ declare
   latest timestamptz;
 begin
   if not exists (
+    select from public.jobs j where j.job_type = job.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+  ) and not exists (
     select from consumer.job_types t
     where t.engine = job.engine and exists (
       select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
@@ -147,7 +151,7 @@ end
 $$;
 
 create or replace function consumer.admit(users uuid[]) returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
   holder uuid;
   most integer;
@@ -301,6 +305,15 @@ for each row when (
   and (old.engine is null or (old.status is distinct from 'queued' and new.available_at is null))
 )
 execute function consumer.keep_in_line();
+
+-- A completion names its first result by itself.
+create or replace trigger consumer_link_late_row
+after update of image_id, video_id on public.jobs
+for each row when (
+  new.engine is not null and new.status is not distinct from old.status
+  and (new.image_id is distinct from old.image_id or new.video_id is distinct from old.video_id)
+)
+execute function consumer.link_late_row();
 
 create or replace function consumer.cancel_job(wanted uuid) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -13,19 +13,20 @@ held as materialized (
   for update of j skip locked
 ),
 rows as (
-  select h.place, i.id, 'image' as type, i.image_index, i.status, i.image_url as url, i.thumbnail_url, i.metadata
+  select h.place, h.id as job_id, i.id, 'image' as type, i.image_index, i.status, i.image_url as url, i.thumbnail_url, i.metadata
   from held h
   join public.images i on i.job_id = h.id
   where h.medium is distinct from 'video' and (i.managed or i.image_index between 0 and h.count - 1)
   union all
-  select h.place, v.id, 'video', v.image_index, v.status, v.video_url, v.thumbnail_url, v.metadata
+  select h.place, h.id, v.id, 'video', v.image_index, v.status, v.video_url, v.thumbnail_url, v.metadata
   from held h
   join public.videos v on v.job_id = h.id
   where h.medium is distinct from 'image' and (v.managed or v.image_index between 0 and h.count - 1)
 ),
-assets as (
+assets as materialized (
   select
     r.place,
+    r.job_id,
     bool_and(r.status = 'completed') as complete,
     (array_agg(r.id order by r.image_index) filter (where r.type = 'image'))[1] as image_id,
     (array_agg(r.id order by r.image_index) filter (where r.type = 'video'))[1] as video_id,
@@ -38,16 +39,15 @@ assets as (
       order by r.image_index
     ) as list
   from rows r
-  group by r.place
+  group by r.place, r.job_id
 ),
 completed as (
   update public.jobs j
   set status = 'completed', completed_at = now(), error_message = null, worker_id = null,
     image_id = coalesce(assets.image_id, j.image_id), video_id = coalesce(assets.video_id, j.video_id),
     metadata = case when jsonb_typeof(j.metadata) = 'object' then j.metadata else '{}' end || jsonb_build_object('assets', assets.list, 'progress', 100)
-  from held
-  join assets on assets.place = held.place
-  where j.id = held.id and assets.complete
-  returning held.place
+  from assets
+  where j.id = assets.job_id and assets.complete
+  returning assets.place
 )
 select place::integer - 1 as place from completed

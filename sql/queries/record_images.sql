@@ -3,32 +3,30 @@
 with given as (
   select * from unnest(
     %(job_ids)s::uuid[], %(claim_ids)s::bigint[], %(indexes)s::integer[], %(seeds)s::bigint[], %(urls)s::text[],
-    %(thumbnail_urls)s::text[], %(formats)s::text[], %(file_sizes)s::bigint[], %(metadata)s::jsonb[]
+    %(thumbnail_urls)s::text[], %(formats)s::text[], %(file_sizes)s::bigint[], %(metadatas)s::jsonb[]
   ) with ordinality as g (job_id, claim_id, index, seed, url, thumbnail_url, format, file_size, metadata, place)
 ),
 held as materialized (
-  select g.place, j.id
+  select g.*
   from given g
   join public.jobs j on j.id = g.job_id
   where j.claim_id = g.claim_id and j.status = 'processing'
   for share of j skip locked
 ),
 free as materialized (
-  select h.place, i.id
+  select h.*, i.id
   from held h
-  join given g on g.place = h.place
-  join public.images i on i.job_id = h.id and i.image_index = g.index
+  join public.images i on i.job_id = h.job_id and i.image_index = h.index
   where i.status is distinct from 'completed'
   for update of i skip locked
 ),
 recorded as (
   update public.images i
-  set status = 'completed', image_url = g.url, thumbnail_url = g.thumbnail_url, seed = g.seed, file_size = g.file_size,
-    format = g.format, progress = 100, error_message = null,
-    metadata = case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{}' end || g.metadata, updated_at = now()
+  set status = 'completed', image_url = f.url, thumbnail_url = f.thumbnail_url, seed = f.seed, file_size = f.file_size,
+    format = f.format, progress = 100, error_message = null,
+    metadata = case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{}' end || f.metadata, updated_at = now()
   from free f
-  join given g on g.place = f.place
   where i.id = f.id
-  returning g.place
+  returning f.place
 )
 select place::integer - 1 as place from recorded

@@ -1,6 +1,6 @@
 -- The jobs of which an object is named by a row that is not theirs, in whatever column: a row of the application, or a job
 -- that waits or runs. Reads the tables whole.
-select distinct split_part(t.key, '/', 2)::uuid as id
+select distinct split_part(t.key, '/', 2)::uuid as id, false as own
 from (
   select i.job_id as own, substring((regexp_matches(i::text, %(rough)s, 'g'))[1] from %(form)s) as key
   from public.images i where not i.managed

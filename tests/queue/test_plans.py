@@ -81,7 +81,7 @@ def parameters(stocked: Connection) -> dict[str, Any]:
         "prompt": "p", "enhancement": Jsonb({"result": "rewritten"}),
         "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
         "users": None, "priority_seconds": 60.0, "claim_ids": [1] * 8, "counts": [1] * 8, "indexes": [0] * 8, "seeds": [7] * 8,
-        "urls": ["u"] * 8, "thumbnail_urls": ["t"] * 8, "formats": ["png"] * 8, "file_sizes": [1000] * 8, "delay": 60.0, "give_back": False, "progress": 50,
+        "urls": ["u"] * 8, "thumbnail_urls": ["t"] * 8, "formats": ["png"] * 8, "file_sizes": [1000] * 8, "metadatas": [Jsonb({})] * 8, "delay": 60.0, "give_back": False, "progress": 50,
         "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
         "user_id": UUID(int=0), "created_at": "-infinity", "id": UUID(int=0), "limit": 100,
         "before": datetime.now(UTC) - timedelta(hours=1), "statuses": ["completed", "failed"],
