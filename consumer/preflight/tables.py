@@ -24,7 +24,7 @@ TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "id": UUID, "user_id": UUID, "job_type": TEXT, "status": TEXT, "original_prompt": TEXT, "enhanced_prompt": TEXT,
         "metadata": JSON, "error_message": TEXT, "attempts": WHOLE, "max_attempts": WHOLE, "created_at": TIME,
         "started_at": TIME, "completed_at": TIME, "image_id": UUID, "video_id": UUID, "engine": TEXT, "priority": WHOLE,
-        "available_at": TIME, "start_tag": TIME, "queue_at": TIME, "worker_id": UUID, "claim_id": ("bigint",),
+        "available_at": TIME, "start_tag": TIME, "finish_tag": TIME, "queue_at": TIME, "worker_id": UUID, "claim_id": ("bigint",),
         "idempotency_key": TEXT, "errors": JSON, "updated_at": TIME, "version": ("bigint",),
     },
     "images": {**RESULTS, "prompt": TEXT, "image_url": TEXT},
@@ -43,7 +43,7 @@ THERE = {
 """What an existing table must bring along; the migrations add the rest."""
 
 OURS = {
-    "jobs": ("engine", "available_at", "start_tag", "queue_at", "worker_id", "claim_id", "version"),
+    "jobs": ("engine", "available_at", "start_tag", "finish_tag", "queue_at", "worker_id", "claim_id", "version"),
     "images": ("managed", "version"),
     "videos": ("managed", "version"),
 }
@@ -57,7 +57,7 @@ FILLED = {
 """What our rows have from the beginning; for jobs: what `consumer submit` sends."""
 
 EMPTIED = {
-    "jobs": ("error_message", "available_at", "queue_at", "worker_id", "started_at", "completed_at"),
+    "jobs": ("error_message", "available_at", "finish_tag", "queue_at", "worker_id", "started_at", "completed_at"),
     "images": ("progress", "error_message"),
     "videos": ("progress", "error_message"),
 }

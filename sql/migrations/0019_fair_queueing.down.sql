@@ -155,6 +155,10 @@ $$;
 do $$
 begin
   execute replace(pg_get_functiondef('consumer.guard_job()'::regprocedure), '''start_tag'', ''finish_tag'',', '''start_tag'',');
+  execute replace(
+    pg_get_functiondef('consumer.refuse_unless_plain(public.jobs)'::regprocedure),
+    'when job.finish_tag is not null then ''finish_tag'' when job.queue_at is not null', 'when job.queue_at is not null'
+  );
 end
 $$;
 

@@ -436,11 +436,15 @@ revoke all on function public.queue_position(uuid) from public, anon;
 
 grant execute on function consumer.queue_position(uuid), public.queue_position(uuid) to authenticated, service_role;
 
--- The guard of 0015 keeps users from the tags; finish_tag is one more.
+-- Users are kept from the tags by 0007 at the INSERT and by 0015 afterwards; finish_tag is one more.
 do $$
 declare
   body text := pg_get_functiondef('consumer.guard_job()'::regprocedure);
+  plain text := pg_get_functiondef('consumer.refuse_unless_plain(public.jobs)'::regprocedure);
 begin
+  if strpos(plain, 'finish_tag') = 0 then
+    execute replace(plain, 'when job.queue_at is not null', 'when job.finish_tag is not null then ''finish_tag'' when job.queue_at is not null');
+  end if;
   if strpos(body, '''finish_tag''') = 0 then
     execute replace(body, '''start_tag'',', '''start_tag'', ''finish_tag'',');
   end if;

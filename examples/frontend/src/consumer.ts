@@ -59,6 +59,13 @@ export async function retryJob(client: Client, jobId: string): Promise<Status> {
   return data;
 }
 
+/** The place of a job in line: 1 is next, 0 is running, null is over; 1000 stands for 1000 or more. */
+export async function queuePosition(client: Client, jobId: string): Promise<number | null> {
+  const { data, error } = await client.rpc("queue_position", { job_id: jobId });
+  if (error) throw error;
+  return data;
+}
+
 /** Signed URLs by path, good for so many seconds. A path that cannot be signed (not there, not yours) is left out. */
 export async function signPaths(
   client: Client,

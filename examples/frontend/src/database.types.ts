@@ -31,6 +31,7 @@ export type Database = {
           priority: number;
           available_at: string | null;
           start_tag: string | null;
+          finish_tag: string | null;
           queue_at: string | null;
           worker_id: string | null;
           claim_id: number | null;
@@ -145,6 +146,7 @@ export type Database = {
     Functions: {
       cancel_job: { Args: { job_id: string }; Returns: Status };
       retry_job: { Args: { job_id: string }; Returns: Status };
+      queue_position: { Args: { job_id: string }; Returns: number | null };
     };
   };
 };
