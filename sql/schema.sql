@@ -18,12 +18,68 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.admit(users uuid[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$
+declare
+  holder uuid;
+  most integer;
+  admitted integer;
+  total integer := 0;
+begin
+  foreach holder in array users loop
+    -- Whoever has the lock is admitting this user's jobs now, and the next sweep sees what it could not see.
+    continue when not exists (
+      select from public.jobs j
+      where j.user_id = holder and j.status = 'queued' and j.queue_at is null and j.available_at is null and j.engine is not null
+    ) or not pg_try_advisory_xact_lock(7121, hashtext(holder::text));
+    most := (consumer.limits_of(holder)).max_running;
+    update public.jobs j set queue_at = coalesce(j.start_tag, now())
+    where j.id in (
+      select h.id from public.jobs h
+      where h.user_id = holder and h.status = 'queued' and h.queue_at is null and h.available_at is null and h.engine is not null
+      order by h.start_tag, h.created_at
+      limit case when most is not null then greatest(0, most - (
+        select count(*) from public.jobs b
+        where b.user_id = holder and b.engine is not null and (b.status = 'processing' or (b.status = 'queued' and b.queue_at is not null))
+      )) end
+      for update skip locked
+    );
+    get diagnostics admitted = row_count;
+    total := total + admitted;
+  end loop;
+  return total;
+end
+$$;
+
+COMMENT ON FUNCTION consumer.admit(users uuid[]) IS 'Put held jobs of these users in line, as far as max_running lets them; says how many.';
+
 CREATE FUNCTION consumer.api_role() RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   -- The role that PostgREST set for this transaction; SECURITY DEFINER changes current_user but not this.
   select coalesce(current_setting('role', true), 'none') in ('anon', 'authenticated')
+$$;
+
+CREATE FUNCTION consumer.apply_limits() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
+begin
+  -- What stands in line already is held, and the sweep admits what may run.
+  update public.jobs j set queue_at = null
+  where j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    and (j.user_id = holder or (holder is null and not exists (select from consumer.user_limits l where l.user_id = j.user_id)))
+    and (consumer.limits_of(j.user_id)).max_running is not null;
+  perform pg_notify('consumer_jobs', '');
+  return null;
+end
 $$;
 
 CREATE FUNCTION consumer.as_texts(relation regclass) RETURNS text
@@ -84,7 +140,10 @@ begin
   if job.status not in ('queued', 'processing') then
     return job.status;
   end if;
-  update public.jobs j set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now()
+  update public.jobs j
+  set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now(),
+    -- What was never served is not counted as service.
+    finish_tag = case when job.status = 'processing' then j.finish_tag end
   where j.id = job.id;
   update public.images i set status = 'cancelled', updated_at = now()
   where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
@@ -93,6 +152,7 @@ begin
   if job.status = 'processing' then
     perform pg_notify('consumer_cancel', job.id::text);
   end if;
+  perform consumer.admit(array[job.user_id]);
   return 'cancelled';
 end
 $$;
@@ -113,6 +173,10 @@ CREATE FUNCTION consumer.create_rows() RETURNS trigger
 declare
   job record;
 begin
+  perform consumer.admit(array(
+    select distinct j.user_id from new_jobs j
+    where j.engine is not null and j.status = 'queued' and j.queue_at is null and j.available_at is null
+  ));
   for job in
     select j.id, t as kind
     from new_jobs j
@@ -280,7 +344,7 @@ begin
     field := consumer.changed(before, after, array['engine', 'queue_at', 'worker_id', 'claim_id']);
   else
     field := consumer.changed(before, after, array[
-      'attempts', 'max_attempts', 'priority', 'available_at', 'start_tag', 'queue_at', 'engine', 'worker_id', 'claim_id',
+      'attempts', 'max_attempts', 'priority', 'available_at', 'start_tag', 'finish_tag', 'queue_at', 'engine', 'worker_id', 'claim_id',
       'started_at', 'completed_at', 'error_message', 'errors', 'status'
     ]);
   end if;
@@ -321,40 +385,41 @@ $$;
 COMMENT ON FUNCTION consumer.is_ours(job_id uuid) IS 'For the policies, which users evaluate; without rights on the schema they cannot call it.';
 
 CREATE FUNCTION consumer.keep_in_line() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+declare
+  kind consumer.job_types;
 begin
-  new.start_tag := clock_timestamp();
-  new.queue_at := new.start_tag;
+  select * into kind from consumer.job_types t where t.job_type = new.job_type;
+  new.priority := coalesce(new.priority, 0);
   new.worker_id := null;
   new.attempts := 0;
   new.started_at := null;
   new.completed_at := null;
   new.error_message := null;
-  return new;
+  return consumer.line_up(new, kind);
 end
 $$;
 
-CREATE FUNCTION consumer.link_late_row() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE TABLE consumer.user_limits (
+    id bigint NOT NULL,
+    user_id uuid,
+    weight double precision DEFAULT 1 NOT NULL,
+    max_queued integer,
+    max_running integer,
+    CONSTRAINT user_limits_max_queued_check CHECK ((max_queued >= 0)),
+    CONSTRAINT user_limits_max_running_check CHECK ((max_running >= 1)),
+    CONSTRAINT user_limits_weight_check CHECK (((weight >= (0.01)::double precision) AND (weight <= (100)::double precision)))
+);
+
+COMMENT ON TABLE consumer.user_limits IS 'Weights and limits of users, NULL for no limit; the row without user_id is for everybody who has none.';
+
+CREATE FUNCTION consumer.limits_of(wanted uuid) RETURNS consumer.user_limits
+    LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-begin
-  update public.images i set job_id = new.id, image_index = coalesce(i.image_index, 0)
-  where new.image_id is distinct from old.image_id and i.id = new.image_id and i.user_id = new.user_id
-    and i.job_id is null and i.status is distinct from 'completed' and not exists (
-      select from public.images taken
-      where taken.job_id = new.id and taken.image_index = coalesce(i.image_index, 0) and not taken.managed
-    );
-  update public.videos v set job_id = new.id, image_index = coalesce(v.image_index, 0)
-  where new.video_id is distinct from old.video_id and v.id = new.video_id and v.user_id = new.user_id
-    and v.job_id is null and v.status is distinct from 'completed' and not exists (
-      select from public.videos taken
-      where taken.job_id = new.id and taken.image_index = coalesce(v.image_index, 0) and not taken.managed
-    );
-  return null;
-end
+  select l from consumer.user_limits l where l.user_id = wanted or l.user_id is null order by l.user_id limit 1
 $$;
 
 CREATE TABLE public.jobs (
@@ -384,8 +449,78 @@ CREATE TABLE public.jobs (
     errors jsonb DEFAULT '[]'::jsonb NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     version bigint DEFAULT 0 NOT NULL,
+    finish_tag timestamp with time zone,
     CONSTRAINT jobs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
-);
+)
+WITH (autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='1', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_scale_factor='0.01', fillfactor='85');
+
+CREATE FUNCTION consumer.line_up(job public.jobs, kind consumer.job_types) RETURNS public.jobs
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  own consumer.user_limits := consumer.limits_of(job.user_id);
+  seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1) / coalesce(own.weight, 1);
+  clock timestamptz := (select max(c.tag) from consumer.clocks c where c.engine = job.engine);
+  latest timestamptz;
+begin
+  if not exists (
+    select from public.jobs j where j.job_type = job.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+  ) and not exists (
+    select from consumer.job_types t
+    where t.engine = job.engine and exists (
+      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    )
+  ) then
+    -- An engine that nobody waited for comes in where the others are, or it would go before them for as long as it rested.
+    select max(c.tag) into latest from consumer.clocks c;
+    if latest > clock then
+      clock := latest;
+      update consumer.clocks c set tag = clock
+      where (c.engine, c.slot) in (
+        select o.engine, o.slot from consumer.clocks o where o.engine = job.engine order by o.slot limit 1 for update skip locked
+      );
+    end if;
+  end if;
+  job.start_tag := coalesce(greatest(
+    (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
+    clock
+  ), now());
+  job.finish_tag := job.start_tag + make_interval(secs => seconds);
+  job.queue_at := case
+    when (job.available_at is null or job.available_at <= now()) and own.max_running is null then job.start_tag
+  end;
+  if own.max_running is not null and job.available_at <= now() then
+    job.available_at := null;
+  end if;
+  return job;
+end
+$$;
+
+CREATE FUNCTION consumer.link_late_row() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  update public.images i set job_id = new.id, image_index = coalesce(i.image_index, 0)
+  where new.image_id is distinct from old.image_id and i.id = new.image_id and i.user_id = new.user_id
+    and i.job_id is null and i.status is distinct from 'completed' and not exists (
+      select from public.images taken
+      where taken.job_id = new.id and taken.image_index = coalesce(i.image_index, 0) and not taken.managed
+    );
+  update public.videos v set job_id = new.id, image_index = coalesce(v.image_index, 0)
+  where new.video_id is distinct from old.video_id and v.id = new.video_id and v.user_id = new.user_id
+    and v.job_id is null and v.status is distinct from 'completed' and not exists (
+      select from public.videos taken
+      where taken.job_id = new.id and taken.image_index = coalesce(v.image_index, 0) and not taken.managed
+    );
+  return null;
+end
+$$;
 
 CREATE FUNCTION consumer.link_named_rows(job public.jobs, kind consumer.job_types) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -511,6 +646,30 @@ begin
 end
 $_$;
 
+CREATE FUNCTION consumer.one_by_one(sender uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  patience text := current_setting('lock_timeout');
+begin
+  if coalesce(current_setting('consumer.sender', true), '') <> '' then
+    return;
+  end if;
+  perform set_config('consumer.sender', sender::text, true);
+  if pg_try_advisory_xact_lock(7120, hashtext(sender::text)) then
+    return;
+  end if;
+  begin
+    perform set_config('lock_timeout', '200ms', true);
+    perform pg_advisory_xact_lock(7120, hashtext(sender::text));
+    perform set_config('lock_timeout', patience, true);
+  exception
+    when lock_not_available then null;
+  end;
+end
+$$;
+
 CREATE FUNCTION consumer.put_in_line() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -526,6 +685,9 @@ begin
     new.claim_id := null;
     return new;
   end if;
+  if length(new.idempotency_key) > 255 then
+    raise exception 'idempotency_key must be at most 255 characters.' using errcode = '22023';
+  end if;
   if consumer.api_role() then
     new.user_id := coalesce(new.user_id, auth.uid());
     new.created_at := now();
@@ -540,11 +702,75 @@ begin
     raise exception 'metadata must be a JSON object.' using errcode = '22023';
   end if;
   new.engine := kind.engine;
-  new.start_tag := clock_timestamp();
-  new.queue_at := case
-    when new.status = 'queued' and (new.available_at is null or new.available_at <= now()) then new.start_tag
-  end;
+  new.priority := coalesce(new.priority, 0);
+  new.queue_at := null;
+  if new.status = 'queued' then
+    perform consumer.one_by_one(new.user_id);
+    perform consumer.refuse_if_too_many(new.user_id);
+    new := consumer.line_up(new, kind);
+  end if;
   return new;
+end
+$$;
+
+CREATE FUNCTION consumer.queue_position(wanted uuid) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  job public.jobs;
+  place timestamptz;
+  ahead bigint;
+begin
+  select * into job from public.jobs j
+  where j.id = wanted and j.engine is not null and (not consumer.api_role() or j.user_id = auth.uid());
+  if not found then
+    raise exception 'There is no such job of yours.' using errcode = 'P0002';
+  end if;
+  if job.status <> 'queued' then
+    return case when job.status = 'processing' then 0 end;
+  end if;
+  place := coalesce(job.queue_at, job.start_tag);
+  select count(*) into ahead from (
+    select found.* from consumer.job_types t
+    cross join lateral (
+      (select from public.jobs j
+      where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null and j.priority = job.priority
+        and (j.queue_at, j.created_at) < (place, job.created_at)
+      limit 1000)
+      union all
+      (select from public.jobs j
+      where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null and j.priority > job.priority
+      limit 1000)
+    ) as found
+    where t.engine = job.engine
+    limit 999
+  ) as nearest;
+  return 1 + ahead;
+end
+$$;
+
+CREATE FUNCTION consumer.refuse_if_too_many(sender uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$
+declare
+  most integer := (consumer.limits_of(sender)).max_queued;
+  queued bigint;
+begin
+  if most is null then
+    return;
+  end if;
+  select count(*) into queued from (
+    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most
+  ) as found;
+  if queued >= most then
+    -- PostgREST answers with this HTTP status.
+    raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
+      using errcode = 'PT429';
+  end if;
 end
 $$;
 
@@ -575,7 +801,7 @@ begin
     when coalesce(job.priority, 0) <> 0 then 'priority'
     when job.available_at is not null then 'available_at'
     when job.start_tag is not null then 'start_tag'
-    when job.queue_at is not null then 'queue_at'
+    when job.finish_tag is not null then 'finish_tag' when job.queue_at is not null then 'queue_at'
     when job.engine is not null then 'engine'
     when job.worker_id is not null then 'worker_id'
     when job.claim_id is not null then 'claim_id'
@@ -657,13 +883,18 @@ CREATE FUNCTION consumer.retry_job(wanted uuid) RETURNS text
     AS $$
 declare
   job public.jobs := consumer.lock_own_job(wanted);
-  place timestamptz := clock_timestamp();
+  kind consumer.job_types;
 begin
   if job.status not in ('failed', 'cancelled') then
     return job.status;
   end if;
+  select * into kind from consumer.job_types t where t.job_type = job.job_type;
+  perform consumer.one_by_one(job.user_id);
+  perform consumer.refuse_if_too_many(job.user_id);
+  job.available_at := null;
+  job := consumer.line_up(job, kind);
   update public.jobs j
-  set status = 'queued', attempts = 0, start_tag = place, queue_at = place, available_at = null, worker_id = null,
+  set status = 'queued', attempts = 0, start_tag = job.start_tag, finish_tag = job.finish_tag, queue_at = job.queue_at, available_at = null, worker_id = null,
     error_message = null, started_at = null, completed_at = null,
     metadata = case
       when jsonb_typeof(j.metadata) = 'object' then j.metadata - array['error_type', 'job_type', 'timestamp', 'traceback', 'progress']
@@ -674,8 +905,19 @@ begin
   where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';
   update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
   where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed';
+  perform consumer.admit(array[job.user_id]);
   perform pg_notify('consumer_jobs', '');
   return 'queued';
+end
+$$;
+
+CREATE FUNCTION consumer.start_clock() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  insert into consumer.clocks (engine, slot, tag) values (new.engine, 0, now()) on conflict do nothing;
+  return null;
 end
 $$;
 
@@ -733,6 +975,13 @@ CREATE FUNCTION public.cancel_job(job_id uuid) RETURNS text
     SET search_path TO 'pg_catalog', 'pg_temp'
     RETURN consumer.cancel_job(job_id);
 
+CREATE FUNCTION public.queue_position(job_id uuid) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN consumer.queue_position(job_id);
+
+COMMENT ON FUNCTION public.queue_position(job_id uuid) IS 'The place of a job of yours in line: 1 is next, 0 is running, NULL is over; 1000 stands for 1000 or more.';
+
 CREATE FUNCTION public.retry_job(job_id uuid) RETURNS text
     LANGUAGE sql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -748,6 +997,15 @@ CREATE SEQUENCE consumer.claim_ids
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
+
+CREATE TABLE consumer.clocks (
+    engine text NOT NULL,
+    slot smallint NOT NULL,
+    tag timestamp with time zone NOT NULL
+)
+WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='100', fillfactor='50');
+
+COMMENT ON TABLE consumer.clocks IS 'Each engine''s clock: the latest start_tag claimed from it. Several slots, so that claims do not wait for each other.';
 
 CREATE TABLE consumer.created (
     object text NOT NULL,
@@ -775,6 +1033,15 @@ CREATE TABLE consumer.replaced (
 
 COMMENT ON TABLE consumer.replaced IS 'CHECKs of the application that lacked a status, as they were, and the words that ours add.';
 
+ALTER TABLE consumer.user_limits ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME consumer.user_limits_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE consumer.versions
     START WITH 1
     INCREMENT BY 1
@@ -790,10 +1057,14 @@ CREATE TABLE consumer.workers (
     started_at timestamp with time zone DEFAULT now() NOT NULL,
     heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
     beats bigint DEFAULT 0 NOT NULL,
-    idle_since timestamp with time zone
-);
+    idle_since timestamp with time zone,
+    lock_key integer
+)
+WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='100', fillfactor='50');
 
 COMMENT ON TABLE consumer.workers IS 'One row per live worker process; idle_since is NULL while it has work in hand.';
+
+COMMENT ON COLUMN consumer.workers.lock_key IS 'The advisory lock (1668247155, lock_key) of its listening connection; NULL: it holds none, and only the lease counts.';
 
 CREATE TABLE public.images (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -817,7 +1088,8 @@ CREATE TABLE public.images (
     error_message text,
     version bigint DEFAULT 0 NOT NULL,
     CONSTRAINT images_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
-);
+)
+WITH (autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='1', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_scale_factor='0.01', fillfactor='85');
 
 CREATE TABLE public.videos (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -842,10 +1114,14 @@ CREATE TABLE public.videos (
     file_size bigint,
     version bigint DEFAULT 0 NOT NULL,
     CONSTRAINT videos_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
-);
+)
+WITH (autovacuum_analyze_scale_factor='0.02', autovacuum_vacuum_cost_delay='1', autovacuum_vacuum_insert_scale_factor='0.05', autovacuum_vacuum_scale_factor='0.01', fillfactor='85');
 
 ALTER TABLE ONLY consumer.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY consumer.clocks
+    ADD CONSTRAINT clocks_pkey PRIMARY KEY (engine, slot);
 
 ALTER TABLE ONLY consumer.created
     ADD CONSTRAINT created_pkey PRIMARY KEY (object);
@@ -858,6 +1134,12 @@ ALTER TABLE ONLY consumer.orphans
 
 ALTER TABLE ONLY consumer.replaced
     ADD CONSTRAINT replaced_pkey PRIMARY KEY (relation, name);
+
+ALTER TABLE ONLY consumer.user_limits
+    ADD CONSTRAINT user_limits_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY consumer.user_limits
+    ADD CONSTRAINT user_limits_user_id_key UNIQUE NULLS NOT DISTINCT (user_id);
 
 ALTER TABLE ONLY consumer.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
@@ -875,13 +1157,21 @@ CREATE UNIQUE INDEX images_job_id_image_index_key ON public.images USING btree (
 
 CREATE INDEX images_user_id_created_at_idx ON public.images USING btree (user_id, created_at);
 
-CREATE INDEX jobs_claim_idx ON public.jobs USING btree (engine, queue_at, id) WHERE ((status = 'queued'::text) AND (queue_at IS NOT NULL));
-
 CREATE INDEX jobs_due_idx ON public.jobs USING btree (available_at) WHERE ((status = 'queued'::text) AND (queue_at IS NULL) AND (available_at IS NOT NULL) AND (engine IS NOT NULL));
+
+CREATE INDEX jobs_held_idx ON public.jobs USING btree (user_id, start_tag) WHERE ((status = 'queued'::text) AND (queue_at IS NULL) AND (available_at IS NULL) AND (engine IS NOT NULL));
+
+CREATE UNIQUE INDEX jobs_idempotency_key_idx ON public.jobs USING btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
 CREATE INDEX jobs_image_id_idx ON public.jobs USING btree (image_id) WHERE (image_id IS NOT NULL);
 
+CREATE INDEX jobs_line_idx ON public.jobs USING btree (job_type, priority, queue_at, created_at) WHERE ((status = 'queued'::text) AND (queue_at IS NOT NULL) AND (engine IS NOT NULL));
+
 CREATE INDEX jobs_user_id_created_at_idx ON public.jobs USING btree (user_id, created_at);
+
+CREATE INDEX jobs_user_queue_idx ON public.jobs USING btree (user_id, queue_at) WHERE ((status = 'queued'::text) AND (engine IS NOT NULL));
+
+CREATE INDEX jobs_user_tag_idx ON public.jobs USING btree (user_id, engine, finish_tag) WHERE (finish_tag IS NOT NULL);
 
 CREATE INDEX jobs_video_id_idx ON public.jobs USING btree (video_id) WHERE (video_id IS NOT NULL);
 
@@ -891,6 +1181,10 @@ CREATE UNIQUE INDEX videos_job_id_image_index_key ON public.videos USING btree (
 
 CREATE INDEX videos_user_id_created_at_idx ON public.videos USING btree (user_id, created_at);
 
+CREATE TRIGGER consumer_apply_limits AFTER INSERT OR DELETE OR UPDATE ON consumer.user_limits FOR EACH ROW EXECUTE FUNCTION consumer.apply_limits();
+
+CREATE TRIGGER consumer_start_clock AFTER INSERT OR UPDATE OF engine ON consumer.job_types FOR EACH ROW EXECUTE FUNCTION consumer.start_clock();
+
 CREATE TRIGGER consumer_create_rows AFTER INSERT ON public.jobs REFERENCING NEW TABLE AS new_jobs FOR EACH STATEMENT EXECUTE FUNCTION consumer.create_rows();
 
 CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.images FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
@@ -899,9 +1193,9 @@ CREATE TRIGGER consumer_guard BEFORE DELETE OR UPDATE ON public.jobs FOR EACH RO
 
 CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
 
-CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (old.status IS DISTINCT FROM 'queued'::text) AND (new.queue_at IS NULL) AND (new.available_at IS NULL))) EXECUTE FUNCTION consumer.keep_in_line();
+CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status, engine ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (new.queue_at IS NULL) AND ((old.engine IS NULL) OR ((old.status IS DISTINCT FROM 'queued'::text) AND (new.available_at IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
 
-CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
+CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (NOT (new.status IS DISTINCT FROM old.status)) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
 
 CREATE TRIGGER consumer_make_room BEFORE INSERT OR UPDATE OF job_id, image_index ON public.images FOR EACH ROW WHEN (((new.job_id IS NOT NULL) AND (NOT new.managed))) EXECUTE FUNCTION consumer.make_room();
 
@@ -948,13 +1242,19 @@ ALTER TABLE ONLY public.videos
 ALTER TABLE ONLY public.videos
     ADD CONSTRAINT videos_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
 
+ALTER TABLE consumer.clocks ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY consumer_nobody ON consumer.created USING (false);
 
 CREATE POLICY consumer_nobody ON consumer.orphans USING (false);
 
 CREATE POLICY consumer_nobody ON consumer.replaced USING (false);
 
+CREATE POLICY consumer_worker ON consumer.clocks TO consumer_worker USING (true) WITH CHECK (true);
+
 CREATE POLICY consumer_worker ON consumer.job_types TO consumer_worker USING (true) WITH CHECK (true);
+
+CREATE POLICY consumer_worker ON consumer.user_limits TO consumer_worker USING (true);
 
 CREATE POLICY consumer_worker ON consumer.workers TO consumer_worker USING (true) WITH CHECK (true);
 
@@ -965,6 +1265,8 @@ ALTER TABLE consumer.job_types ENABLE ROW LEVEL SECURITY;
 ALTER TABLE consumer.orphans ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE consumer.replaced ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE consumer.user_limits ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE consumer.workers ENABLE ROW LEVEL SECURITY;
 
@@ -1010,7 +1312,12 @@ GRANT USAGE ON SCHEMA consumer TO consumer_worker;
 
 REVOKE ALL ON FUNCTION consumer.add_column(relation text, name text, definition text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.admit(users uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.admit(users uuid[]) TO consumer_worker;
+
 REVOKE ALL ON FUNCTION consumer.api_role() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.apply_limits() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.as_texts(relation regclass) FROM PUBLIC;
 
@@ -1040,7 +1347,9 @@ GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO authenticated;
 
 REVOKE ALL ON FUNCTION consumer.keep_in_line() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION consumer.link_late_row() FROM PUBLIC;
+GRANT SELECT ON TABLE consumer.user_limits TO consumer_worker;
+
+REVOKE ALL ON FUNCTION consumer.limits_of(wanted uuid) FROM PUBLIC;
 
 GRANT SELECT,INSERT ON TABLE public.jobs TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.jobs TO service_role;
@@ -1074,13 +1383,25 @@ GRANT UPDATE(claim_id) ON TABLE public.jobs TO consumer_worker;
 
 GRANT UPDATE(errors) ON TABLE public.jobs TO consumer_worker;
 
+REVOKE ALL ON FUNCTION consumer.line_up(job public.jobs, kind consumer.job_types) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.link_late_row() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.link_named_rows(job public.jobs, kind consumer.job_types) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.lock_own_job(wanted uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.make_room() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.one_by_one(sender uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.put_in_line() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.queue_position(wanted uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.queue_position(wanted uuid) TO authenticated;
+GRANT ALL ON FUNCTION consumer.queue_position(wanted uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION consumer.refuse_if_too_many(sender uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.refuse_truncate() FROM PUBLIC;
 
@@ -1094,6 +1415,8 @@ REVOKE ALL ON FUNCTION consumer.retry_job(wanted uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO authenticated;
 GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION consumer.start_clock() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.touch() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.unreferenced(relation regclass) FROM PUBLIC;
@@ -1104,6 +1427,10 @@ REVOKE ALL ON FUNCTION public.cancel_job(job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.cancel_job(job_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.cancel_job(job_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.queue_position(job_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.queue_position(job_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.queue_position(job_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.retry_job(job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.retry_job(job_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.retry_job(job_id uuid) TO service_role;
@@ -1111,6 +1438,8 @@ GRANT ALL ON FUNCTION public.retry_job(job_id uuid) TO service_role;
 GRANT SELECT ON TABLE consumer.alembic_version TO consumer_worker;
 
 GRANT USAGE ON SEQUENCE consumer.claim_ids TO consumer_worker;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE consumer.clocks TO consumer_worker;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE consumer.workers TO consumer_worker;
 

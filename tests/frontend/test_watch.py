@@ -125,7 +125,7 @@ def comparable(view: View) -> View:
     return {
         name: [comparable(each) for each in value] if name in ("images", "videos") else
         comparable(value) if name == "job" else value
-        for name, value in view.items() if not name.endswith(("_at", "start_tag"))
+        for name, value in view.items() if not name.endswith(("_at", "_tag"))
     }  # fmt: skip
 
 
