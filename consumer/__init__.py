@@ -34,6 +34,7 @@ The map of the house, from the top down; imports go down only.
     preflight/  what an existing database holds that a migration would stumble over; reads only
     export      the migrations as files for the Supabase CLI
     unrecorded  objects in the storage that no row tells of
+    purge       jobs that ended long ago go, rows and objects (ended: which, and what keeps one)
     doctor/     everything that could fail silently, checked
     client      what a frontend does, for the commands submit and demo
     embedded    a private Postgres from a wheel (its files: cluster), dressed as a Supabase database

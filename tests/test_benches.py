@@ -52,7 +52,12 @@ def test_gpu() -> None:
 
 @pytest.mark.parametrize(
     ("program", "args", "head"),
-    [("drain.py", ("8", "1"), "jobs/s"), ("pickup.py", ("3",), "p50 ms"), ("migrate.py", ("100",), "revision")],
+    [
+        ("claim.py", ("--quick",), "p50 ms"),
+        ("drain.py", ("8", "1"), "jobs/s"),
+        ("pickup.py", ("3",), "p50 ms"),
+        ("migrate.py", ("100",), "revision"),
+    ],
 )
 def test_those_of_the_queue(program: str, args: tuple[str, ...], head: str) -> None:
     rows = run(program, *args)

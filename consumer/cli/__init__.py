@@ -26,7 +26,7 @@ COMMANDS = {
     "demo": "everything on this machine: submit jobs, watch them, see the pictures",
     "run": "the worker",
     "submit": "insert a job as a frontend would",
-    "jobs": "list, show, retry, cancel, unpark jobs",
+    "jobs": "list, show, retry, cancel, unpark, purge jobs",
     "limits": "weights and limits of users: list, set, clear",
     "migrate": "the database's schema: up, down, status, sql, preflight, export, broadcast",
     "engines": "job types, engines and models, and what can be loaded here",

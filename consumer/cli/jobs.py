@@ -1,4 +1,4 @@
-"""Look at jobs, put a failed one back in line, cancel one, unpark those from before the queue was there.
+"""Look at jobs, put a failed one back in line, cancel one, unpark those from before the queue was there, purge.
 
 An ID may be shortened to 6 characters or more.
 """
@@ -13,7 +13,7 @@ from uuid import UUID
 from rich.markup import escape
 
 from consumer import client
-from consumer.cli import unpark
+from consumer.cli import purge, unpark
 from consumer.cli.terminal import ago, coloured, console, print_json, size, table
 from consumer.client import Connection, find, operator
 from consumer.errors import UsageError
@@ -41,12 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     unpark.add_arguments(
         actions.add_parser("unpark", help="put jobs in line that were queued before the queue was there")
     )
+    purge.add_arguments(actions.add_parser("purge", help="delete jobs that ended long ago, and their objects"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what `args.action` names."""
     act: Mapping[str, Callable[[Connection, argparse.Namespace], int]] = {
         "list": _list, "show": _show, "retry": _retry, "cancel": _cancel, "unpark": unpark.run,
+        "purge": purge.run,
     }  # fmt: skip
     with operator(load_settings().require_database_url()) as connection:
         return act[args.action](connection, args)

@@ -47,7 +47,8 @@ alter table consumer.user_limits enable row level security;
 create or replace function consumer.start_clock() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  insert into consumer.clocks (engine, slot, tag) values (new.engine, 0, now()) on conflict do nothing;
+  insert into consumer.clocks (engine, slot, tag) select new.engine, slot, now() from generate_series(0, 15) as slot
+  on conflict do nothing;
   return null;
 end
 $$;
@@ -57,7 +58,7 @@ after insert or update of engine on consumer.job_types
 for each row execute function consumer.start_clock();
 
 insert into consumer.clocks (engine, slot, tag)
-select distinct engine, 0, now() from consumer.job_types
+select distinct engine, slot, now() from consumer.job_types cross join generate_series(0, 15) as slot
 on conflict do nothing;
 
 create or replace function consumer.limits_of(wanted uuid) returns consumer.user_limits
@@ -456,7 +457,7 @@ begin
   if not exists (select from pg_catalog.pg_roles where rolname = 'consumer_worker') then
     return;
   end if;
-  grant select, insert, update on table consumer.clocks to consumer_worker;
+  grant select, update (tag) on table consumer.clocks to consumer_worker;
   grant select on table consumer.user_limits to consumer_worker;
   grant execute on function consumer.admit(uuid[]) to consumer_worker;
   drop policy if exists consumer_worker on consumer.clocks;

@@ -3,23 +3,24 @@
 -- lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
 -- seconds for each step (ten at most) of the difference.
 -- The lines that have jobs are found by skipping along the index, and their heads are read without a lock, so that only
--- rows that are taken are locked, and nothing is sorted but heads. Each line gives its share of them; a second look takes
+-- rows that are taken are locked, and nothing is sorted but heads. From a line's first row on, for what was claimed before
+-- it stays in the index until no transaction is older than its claim. Each line gives its share of them; a second look takes
 -- what comes next where others have locked that. MATERIALIZED keeps the planner from evaluating the locked subquery more
 -- than once.
 with recursive lines as (
   (
-    select j.job_type, j.priority from public.jobs j
+    select j.job_type, j.priority, j.queue_at from public.jobs j
     where j.status = 'queued' and j.queue_at is not null and j.engine is not null
-    order by j.job_type, j.priority
+    order by j.job_type, j.priority, j.queue_at, j.created_at
     limit 1
   )
   union all
-  select further.job_type, further.priority
+  select further.*
   from lines
   cross join lateral (
-    select j.job_type, j.priority from public.jobs j
+    select j.job_type, j.priority, j.queue_at from public.jobs j
     where j.status = 'queued' and j.queue_at is not null and j.engine is not null and (j.job_type, j.priority) > (lines.job_type, lines.priority)
-    order by j.job_type, j.priority
+    order by j.job_type, j.priority, j.queue_at, j.created_at
     limit 1
   ) as further
 ),
@@ -28,7 +29,7 @@ heads as materialized (
   from lines
   cross join lateral (
     select j.queue_at, j.created_at from public.jobs j
-    where j.job_type = lines.job_type and j.priority = lines.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    where j.job_type = lines.job_type and j.priority = lines.priority and j.queue_at >= lines.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     order by j.queue_at, j.created_at
     limit {limit}
   ) as head
@@ -53,12 +54,13 @@ places as (
   cross join fair
 ),
 shares as (
-  select job_type, priority, min(place) as place, max(queue_at) as until, max(created_at) as created_until, 1 as look
+  select job_type, priority, min(place) as place, min(queue_at) as since,
+    max(queue_at) as until, (array_agg(created_at order by place desc))[1] as created_until, 1 as look
   from places
   where place <= {limit}
   group by job_type, priority
   union all
-  select job_type, priority, min(place), 'infinity', 'infinity', 2
+  select job_type, priority, min(place), min(queue_at), 'infinity', 'infinity', 2
   from places
   group by job_type, priority
 ),
@@ -68,7 +70,7 @@ next as materialized (
   cross join lateral (
     select j.id from public.jobs j
     where j.job_type = share.job_type and j.priority = share.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-      and (j.queue_at, j.created_at) <= (share.until, share.created_until)
+      and j.queue_at >= share.since and (j.queue_at, j.created_at) <= (share.until, share.created_until)
     order by j.queue_at, j.created_at
     limit {limit}
     for update skip locked
@@ -89,10 +91,19 @@ claimed as (
   where j.id = next.id
   returning j.*
 ),
-clocks as (
-  insert into consumer.clocks as c (engine, slot, tag)
-  select engine, mod(pg_backend_pid(), 16), max(start_tag) from claimed where start_tag is not null group by engine order by engine
-  on conflict (engine, slot) do update set tag = excluded.tag where c.tag < excluded.tag
+latest as (
+  select engine, max(start_tag) as tag from claimed group by engine
+),
+-- No claim waits for another one to tell the time: that one has claimed at about the same place.
+slots as materialized (
+  select c.engine, c.slot, latest.tag
+  from consumer.clocks c
+  join latest on latest.engine = c.engine
+  where c.slot = mod(pg_backend_pid(), 16) and c.tag < latest.tag
+  for update of c skip locked
+),
+told as (
+  update consumer.clocks c set tag = slots.tag from slots where c.engine = slots.engine and c.slot = slots.slot
 ),
 busy as (
   update consumer.workers w set idle_since = null

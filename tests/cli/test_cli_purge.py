@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from commands import Command
+from consumer import ended as ended_jobs
 from consumer import purge
 from consumer.storage.local import LocalStorage
 from jobs import Jobs, Row
@@ -150,6 +151,19 @@ def test_some_may_be_chosen_by_status_and_age_and_number(connected: Command, job
     assert failed not in there(jobs)
 
 
+def test_strides_and_batches_leave_nothing_out(connected: Command, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ended_jobs, "STRIDE", 2)
+    monkeypatch.setattr(purge, "BATCH", 3)
+    found = sorted(ended(jobs) for _ in range(7))
+    # As one statement inserts them; the first in the order of the walk stays.
+    jobs.run("update public.jobs set created_at = '2020-01-01'")
+    jobs.run("update public.images set managed = false where job_id = %s", found[0])
+    told = purged(connected, "--limit", 4)
+    assert (told["jobs"], told["kept"]) == (4, {**NOTHING, "application": 1})
+    assert there(jobs) == {found[0], *found[5:]}
+    assert purged(connected)["jobs"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -218,7 +232,7 @@ def test_a_job_that_workspace_assets_tells_of_goes_only_when_that_is_said(
     jobs.run(add, own, keys(jobs, own)[0])
     jobs.run(add, None, keys(jobs, named)[0])
     put(files, *keys(jobs, own, named, plain))
-    assert purged(connected)["kept"] == {**NOTHING, "referred": 2}
+    assert purged(connected)["kept"] == {**NOTHING, "application": 1, "referred": 1}
     assert there(jobs) == {own, named}
     told = purged(connected, "--with-application-rows")
     assert (told["jobs"], told["kept"]["referred"]) == (1, 1)

@@ -165,7 +165,7 @@ INTENDED = {
     "record_progress": {"jobs_pkey", IMAGES, VIDEOS},
     "store_prompt": {"jobs_pkey"},
     "own_objects": {"jobs_pkey", IMAGES, VIDEOS},
-    "ended_jobs": {"jobs_user_id_created_at_idx"},
+    "walk_jobs": {"jobs_user_id_created_at_idx"},
     "hold_ended_jobs": {"jobs_pkey"},
     "hold_rows": {IMAGES, VIDEOS},
     "delete_jobs": {"jobs_pkey", IMAGES, VIDEOS},
