@@ -97,8 +97,8 @@ class Intake:
         return []
 
     async def _go_idle(self) -> None:
-        # First say so, then look again: whoever inserts from now on will notify us. A heartbeat on its way must not
-        # say the contrary.
+        # First say so, then look again: whoever asks from now on will notify us. A heartbeat that finds our row gone
+        # must say so, too.
         self.leases.idle = True
         await self.queue.mark_idle()
 

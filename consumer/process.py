@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from consumer import events
 from consumer.assets import Assets
 from consumer.backoff import delay
 from consumer.delivery import Delivery
-from consumer.engines.base import Engine, Phase
+from consumer.engines.base import Engine, Output, Phase
 from consumer.engines.enhance import UNTOUCHED, Enhancer
 from consumer.errors import (
     Decision,
@@ -100,8 +100,9 @@ def tell(decision: Decision, job: Job, started: float, **reason: str) -> None:
 async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -> None:
     """Generate what is missing, and hand each output to delivery as soon as it is there."""
     engine = shop.engines[lease.job.engine]
-    # All this beside the job that is still on the lane.
-    await asyncio.to_thread(engine.check, request)
+    # All this beside the job that is still on the lane; where nothing is checked, a thread would only take time.
+    if type(engine).check is not Engine.check:
+        await asyncio.to_thread(engine.check, request)
     pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
@@ -115,12 +116,17 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     async with Progress(lease, shop.assets, pending, request.count, watchdog, turn.end_soon) as progress:
         request = await enhance(lease, request, progress, shop)
         progress.on_step(pending, 0, request.steps, Phase.load)
-        await shop.lane.run(lambda: engine.load(engine.model_for(request)))
-        reach(Point.loaded)
-        async with aclosing(shop.lane.iterate(partial(engine.generate, request, pending, progress.on_step))) as outputs:
+        async with aclosing(shop.lane.iterate(draw(engine, request, pending, progress))) as outputs:
             async for output in outputs:
                 reach(Point.generated)
                 await shop.delivery.put(lease, request.medium, output)
+
+
+def draw(engine: Engine, request: Request, pending: Sequence[int], progress: Progress) -> Generator[Output, None, None]:
+    """All that the lane's thread does for a job but for its prompt: load what it needs, and generate."""
+    engine.load(engine.model_for(request))
+    reach(Point.loaded)
+    yield from engine.generate(request, pending, progress.on_step)
 
 
 async def refer(lease: Lease, request: Request, engine: Engine, shop: Workshop) -> Request:

@@ -103,11 +103,23 @@ def test_a_worker_that_goes_idle_between_insert_and_commit_is_woken(db, jobs, wo
 
 def test_a_worker_that_finds_work_between_insert_and_commit_is_left_in_peace(db, jobs, worker, ear) -> None:
     worker.beat(idle=True)
+    jobs.add()
+    assert ear.heard() == [HINT]
     with db.connect(autocommit=False) as frontend:
         frontend.execute("insert into public.jobs (user_id, job_type) values (%s, 'sketch')", (jobs.user,))
-        worker.beat(idle=False)
+        worker.take()
         frontend.commit()
     assert ear.heard() == []
+
+
+def test_a_heartbeat_that_was_sent_before_the_worker_went_idle_and_comes_after_changes_nothing(
+    jobs, worker, ear
+) -> None:
+    worker.beat(idle=False)
+    worker.do(worker.queue.mark_idle())
+    worker.beat(idle=False)
+    jobs.add()
+    assert ear.heard() == [HINT]
 
 
 def test_an_insert_that_is_rolled_back_wakes_nobody(db, jobs, ear) -> None:
