@@ -27,7 +27,7 @@ from consumer.engines.base import Output
 from consumer.errors import StorageUnavailableError, unwrap
 from consumer.failpoints import Point, reach
 from consumer.job import Medium
-from consumer.lease import Lease, Trust
+from consumer.lease import DEAD_SECONDS, Lease, Trust
 from consumer.reach import Reach
 from consumer.storage.base import PART, Storage
 
@@ -137,7 +137,7 @@ class Delivery:
                     raise TrustEndedError
                 if left <= 0:
                     raise StorageUnavailableError(f"An upload took longer than {seconds:g} seconds.")
-                await asyncio.wait({upload, stopped}, timeout=min(left, trusted), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({upload, stopped}, timeout=min(left, trusted, DEAD_SECONDS), return_when=asyncio.FIRST_COMPLETED)
             await upload
         except StorageUnavailableError as error:
             self.reach.lost(error)

@@ -38,6 +38,13 @@ class Hands:
         self._room = asyncio.Semaphore(max(MOST, most))
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
 
+    async def empty(self) -> None:
+        """Wait until no job is in hand."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+            # For what is done when a task is over.
+            await asyncio.sleep(0)
+
     async def reach(self) -> None:
         """Wait until there is room for one more job, which `work` or `let_go` gives back."""
         await self._room.acquire()

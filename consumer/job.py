@@ -47,7 +47,7 @@ class JobType:
 class Job:
     """One claimed row of `jobs`. `metadata` is the request as the frontend sent it: untrusted, and the text itself
     where it is JSON that Python cannot hold. `given_back` counts the attempts that did not count, for a worker was to
-    blame. `limited`: another job of its user may be held back until this one has ended."""
+    blame; `lost` those that ended with their worker. `limited`: another job of its user may be held back until this one has ended."""
 
     id: UUID
     user_id: UUID
@@ -60,4 +60,5 @@ class Job:
     original_prompt: str | None = None
     enhanced_prompt: str | None = None
     given_back: int = 0
+    lost: int = 0
     limited: bool = False

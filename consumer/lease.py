@@ -2,22 +2,33 @@
 
 A worker's heartbeat is one row. The trust window runs from the moment the last confirmed heartbeat was *sent*: no
 other worker can take our jobs before a whole lease has passed since then, so an upload that is over within the lease
-cannot meet the upload of a successor.
+cannot meet the upload of a successor. If the heartbeat named the lock of our listening connection, a successor may
+begin DEAD_SECONDS later: the lock may be gone without our knowing.
 """
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
 from consumer import events
 from consumer.errors import JobCancelledError, LeaseLostError, StoppedError
 from consumer.job import Job, Status
-from consumer.queue import Queue
+from consumer.queue import Beat, Queue
 from consumer.tasks import end
 
 T = TypeVar("T")
+
+DEAD_SECONDS = 5.0
+"""A worker that sent no heartbeat for so long is dead if its lock is free."""
+
+LONGEST_PACE = 2.0
+
+
+def pace(lease_seconds: float) -> float:
+    """Seconds between two heartbeats of a worker with this lease."""
+    return min(LONGEST_PACE, lease_seconds / 4)
 
 
 class Lease:
@@ -60,12 +71,17 @@ class Trust:
 
     def __init__(self, lease_seconds: float, upload_seconds: float) -> None:
         self._window = lease_seconds - upload_seconds
+        self._locked_window = min(self._window, DEAD_SECONDS)
         self._until = time.monotonic() + self._window
         self._confirmed = asyncio.Event()
 
-    def confirm(self, sent_at: float) -> None:
-        """A heartbeat sent at `sent_at` (time.monotonic) has reached the database."""
-        self._until = sent_at + self._window
+    def curtail(self, sent_at: float) -> None:
+        """A heartbeat that names a lock was sent at `sent_at` (time.monotonic), and may arrive without our knowing."""
+        self._until = min(self._until, sent_at + self._locked_window)
+
+    def confirm(self, sent_at: float, locked: bool = False) -> None:
+        """A heartbeat sent at `sent_at` (time.monotonic) has reached the database; it named a lock or did not."""
+        self._until = sent_at + (self._locked_window if locked else self._window)
         self._confirmed.set()
 
     def remaining(self) -> float:
@@ -82,12 +98,24 @@ class Trust:
 class Leases:
     """Every job that this worker holds, and the heartbeat that keeps them."""
 
-    def __init__(self, queue: Queue, name: str, engines: tuple[str, ...], lease_seconds: float, trust: Trust) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        name: str,
+        engines: tuple[str, ...],
+        lease_seconds: float,
+        trust: Trust,
+        lock_key: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """`lock_key` tells which lock our listening connection holds, None if it holds none."""
         self.queue = queue
         self.name = name
         self.engines = engines
         self.lease_seconds = lease_seconds
         self.trust = trust
+        self.lock_key = lock_key
+        self.prompt = True
+        """Whether the last heartbeat was answered before the next one was due."""
         self.idle = False
         self.held: dict[UUID, Lease] = {}
         self._unknown: set[tuple[UUID, int]] = set()
@@ -107,17 +135,26 @@ class Leases:
         if lease := self.held.get(job_id):
             lease.stop(JobCancelledError("This job was cancelled."))
 
-    async def beat(self) -> None:
-        """Send one heartbeat, and compare what the database says we hold with what we hold."""
+    async def beat(self, compare: bool = True) -> list[Beat]:
+        """Send one heartbeat, and compare what the database says we hold with what we hold, as always where that is
+        anything. Returns every worker's heartbeat."""
         before = list(self.held.values())
+        # While the database is slow, the lease counts: uploads would wait for ever if they were trusted for less.
+        lock_key, self.prompt = self.lock_key() if self.prompt else None, False
         sent_at = time.monotonic()
-        named = await self.queue.heartbeat(self.name, self.engines, self.lease_seconds, self.idle)
+        if lock_key is not None:
+            self.trust.curtail(sent_at)
+        beats = await self.queue.heartbeat(self.name, self.engines, self.lease_seconds, self.idle, lock_key)
+        self.prompt = time.monotonic() - sent_at <= pace(self.lease_seconds)
+        named = await self.queue.held_jobs() if before or compare else set()
         for lease in before:
             if (lease.job.id, lease.job.claim_id) not in named and not lease.settled:
                 await self._lost(lease)
         # Only now, for trust would let a lost job's uploads go on.
-        self.trust.confirm(sent_at)
-        await self._release_unknown(named)
+        self.trust.confirm(sent_at, locked=lock_key is not None)
+        if compare:
+            await self._release_unknown(named)
+        return beats
 
     async def _lost(self, lease: Lease) -> None:
         if await self.queue.read_status(lease.job) == Status.cancelled:

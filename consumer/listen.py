@@ -3,6 +3,8 @@
 LISTEN has a connection of its own, in autocommit, because a connection inside `notifies()` answers no query. A pooler
 in transaction mode accepts LISTEN and then delivers nothing, and a dead connection looks like a quiet one. So the
 listener is proved: another connection notifies it of a nonce, and it is deaf if it does not hear that.
+
+A connection that hears takes an advisory lock, each one its own, which goes with it: others see by it that we are gone.
 """
 
 import asyncio
@@ -25,6 +27,9 @@ from consumer.pooler import is_pooled, is_transaction_port
 JOBS, CANCEL, PROBE = "consumer_jobs", "consumer_cancel", "consumer_probe"
 LISTEN_URL = "CONSUMER_LISTEN_URL"
 
+LOCK_CLASS = 1668247155
+"""The first key of our advisory locks, as sql/queries has it."""
+
 PATIENCE = 5.0
 """Seconds in which a probe must be heard."""
 
@@ -46,7 +51,8 @@ class DeafError(Exception):
 
 
 class Listener:
-    """Hears of jobs and of cancels, for ever. `times_deaf` counts the probes that were not heard."""
+    """Hears of jobs and of cancels, for ever. `times_deaf` counts the probes that were not heard; `on_lock` is called
+    when the connection has taken its lock, and when it is lost."""
 
     def __init__(self, dsn: str, database: Database, probe_seconds: float) -> None:
         """`database` sends the probes; its gate is the one for this connection, too."""
@@ -54,10 +60,12 @@ class Listener:
         self.probe_seconds = probe_seconds
         self.deaf = False
         self.times_deaf = 0
+        self.on_lock: Callable[[], None] = lambda: None
         self._state = "connecting"
         self._info = conninfo(dsn)
         self._setting = DATABASE_URL if self._info == database.pool.conninfo else LISTEN_URL
-        self._pooled = is_transaction_port(dsn)
+        self._pooled = self._shared = is_transaction_port(dsn)
+        self._lock_key: int | None = None
         self._failures = 0
         self._nonce = ""
         self._echo = asyncio.Event()
@@ -67,6 +75,11 @@ class Listener:
     def state(self) -> str:
         """One word: connecting, listening (not proved yet), hears, deaf, lost."""
         return "deaf" if self.deaf else self._state
+
+    @property
+    def lock_key(self) -> int | None:
+        """The second key of the lock that our connection holds, while it is known to hear; else None."""
+        return self._lock_key if self.state == "hears" else None
 
     def pace(self, seconds: float) -> float:
         """How often to sweep, where it is every so many seconds while the listener hears."""
@@ -102,6 +115,7 @@ class Listener:
             self._state = "listening"
             events.emit("listener.connected")
             hint("reconnect")
+            self._echo = asyncio.Event()
             tasks = [asyncio.create_task(self._hear(connection, hint, cancel)), asyncio.create_task(self._prove())]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -111,19 +125,39 @@ class Listener:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                self._lock_key = None
+                self.on_lock()
 
     async def _hear(self, connection: Connection, hint: Callable[[str], None], cancel: Callable[[UUID], None]) -> None:
+        while not self._echo.is_set():
+            async for notification in connection.notifies(stop_after=1):
+                self._take(notification, hint, cancel)
+        # Not before it hears: through a pooler in transaction mode the lock would stay behind, in anybody's connection.
+        if not self._shared:
+            await self._lock(connection)
         async for notification in connection.notifies():
-            if notification.channel == PROBE:
-                if notification.payload != self._nonce:
-                    continue
-                self._echo.set()
-            elif notification.channel == CANCEL:
-                with suppress(ValueError):
-                    cancel(UUID(notification.payload))
-            else:
-                hint("notify")
-            self._heard_at = time.monotonic()
+            self._take(notification, hint, cancel)
+
+    def _take(self, notification: psycopg.Notify, hint: Callable[[str], None], cancel: Callable[[UUID], None]) -> None:
+        if notification.channel == PROBE:
+            if notification.payload != self._nonce:
+                return
+            self._echo.set()
+        elif notification.channel == CANCEL:
+            with suppress(ValueError):
+                cancel(UUID(notification.payload))
+        else:
+            hint("notify")
+        self._heard_at = time.monotonic()
+
+    async def _lock(self, connection: Connection) -> None:
+        key = secrets.randbelow(2**31)
+        # Should something in between refuse it, there is none, and the listener goes on.
+        with suppress(psycopg.Error):
+            cursor = await connection.execute("select pg_try_advisory_lock(%s, %s) as held", (LOCK_CLASS, key))
+            if (row := await cursor.fetchone()) and row["held"]:
+                self._lock_key = key
+                self.on_lock()
 
     async def _prove(self) -> None:
         """Probe at once, and then whenever nothing was heard for so long; raises DeafError."""

@@ -43,13 +43,20 @@ class Queue:
     """The statements of one worker."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, max_attempts: int = 3, priority_seconds: float = 60.0
+        self,
+        database: Database,
+        worker_id: UUID,
+        max_attempts: int = 3,
+        priority_seconds: float = 60.0,
+        served: Sequence[str] = (),
     ) -> None:
-        """`priority_seconds` is what a step of priority is worth: see claim_jobs.sql."""
+        """`priority_seconds` is what a step of priority is worth: see claim_jobs.sql. `served` are all job types that this
+        worker ever claims."""
         self.database = database
         self.worker_id = worker_id
         self.max_attempts = max_attempts
         self.priority_seconds = priority_seconds
+        self.served = tuple(served)
         self._complete = Together(self._complete_jobs)
 
     async def claim_jobs(self, job_types: Sequence[str], limit: int = 1) -> list[Job]:
@@ -60,24 +67,28 @@ class Queue:
             {
                 "worker_id": self.worker_id,
                 "job_types": list(job_types),
+                "served": list({*self.served, *job_types}),
                 "max_attempts": self.max_attempts,
                 "priority_seconds": self.priority_seconds,
             },
             limit,
         )
-        return [Job(**{**row, "metadata": _decoded(row["metadata"])}) for row in rows]
+        return [_job(row) for row in rows]
 
     async def store_prompt(self, job: Job, prompt: str | None, enhancement: Mapping[str, Any]) -> bool:
         """Keep the rewritten prompt, None where there is none, and what is told of it; False when the job is no longer
         ours."""
         return bool(await self._surely("store_prompt", job, prompt=prompt, enhancement=Jsonb(enhancement)))
 
-    # The application may replace or delete a row that the statement has just read; a new one sees what is there.
-    @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
     async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
         """(completed, held): held and not completed means that some of the `count` assets have no result."""
         if await self._complete((job, count)):
             return True, True
+        return await self._complete_job(job, count)
+
+    # The application may replace or delete a row that the statement has just read; a new one sees what is there.
+    @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
+    async def _complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
         [row] = await self._surely("complete_job", job, count=count, measured=MEASURED)
         return row["completed"], row["held"]
 
@@ -119,6 +130,7 @@ class Queue:
                 "worker_id": self.worker_id,
                 "name": name,
                 "engines": list(engines),
+                "job_types": list(self.served),
                 "lease_seconds": lease_seconds,
                 "idle": idle,
                 "lock_key": lock_key,
@@ -178,6 +190,16 @@ class Queue:
 
     async def _surely(self, name: str, job: Job, **parameters: Any) -> list[dict[str, Any]]:
         return await self.database.surely(name, {"job_id": job.id, "claim_id": job.claim_id, **parameters})
+
+
+def _job(row: dict[str, Any]) -> Job:
+    history = _decoded(row.pop("errors"))
+    errors = [error for error in history if isinstance(error, dict)] if isinstance(history, list) else []
+    return Job(
+        **{**row, "metadata": _decoded(row["metadata"])},
+        given_back=sum(error.get("given_back") is True for error in errors),
+        lost=sum(error.get("type") == "WorkerLost" for error in errors),
+    )
 
 
 def _decoded(text: str | None) -> Any:

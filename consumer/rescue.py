@@ -1,49 +1,88 @@
-"""Finding dead workers, by nothing but their heartbeats and this worker's own clock.
+"""Finding dead workers, by their heartbeats, their locks and this worker's own clock.
 
-A worker is dead when its count stood still for a whole lease of *our* uninterrupted watch: a database that was away
-for an hour makes nobody look dead, and no two machines' clocks are ever compared.
+A worker is dead when its count stood still for a whole lease of *our* uninterrupted watch; for DEAD_SECONDS of it, if
+the worker named a lock that is free. So a database that was away for an hour makes nobody look dead, and no two
+machines' clocks are ever compared. A lock that is held proves nothing: a process can stand still for ever.
 """
 
+import math
 import time
 from uuid import UUID
 
 from consumer import events
+from consumer.lease import DEAD_SECONDS, pace
 from consumer.queue import Beat, Queue
 
 
+class Watch:
+    """How long each worker's count stood still, as far as we looked. What lies between two looks counts for at most
+    `longest_gap` seconds: if this process stood still itself, the others may have done so with it."""
+
+    def __init__(self, longest_gap: float) -> None:
+        self.longest_gap = longest_gap
+        self._still: dict[UUID | None, tuple[int | None, float]] = {}
+        self._answered_at = math.inf
+
+    def forget(self) -> None:
+        """The watch was interrupted: every observation starts anew."""
+        self._still.clear()
+
+    def drop(self, worker_id: UUID | None) -> None:
+        """This worker is watched from the beginning, should it come again."""
+        self._still.pop(worker_id, None)
+
+    def look(self, beats: list[Beat], asked_at: float) -> list[tuple[Beat, float]]:
+        """For how many seconds each worker's count has stood still.
+
+        `beats` is the answer, which has just arrived, to a question of `asked_at` (time.monotonic)."""
+        # At least the time from the last look's answer to this one's question has passed between them.
+        gap = min(asked_at - self._answered_at, self.longest_gap)
+        still = {}
+        for beat in beats:
+            count, seconds = self._still.get(beat.worker_id, (None, 0.0))
+            unchanged = beat.worker_id in self._still and count == beat.beats
+            still[beat.worker_id] = beat.beats, seconds + gap if unchanged else 0.0
+        self._still, self._answered_at = still, time.monotonic()
+        return [(beat, still[beat.worker_id][1]) for beat in beats]
+
+
 class Rescuer:
-    """Watches the other workers; call `watch` a few times per lease."""
+    """Watches the other workers, and takes their jobs from those that are dead."""
 
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self.queue = queue
         self.lease_seconds = lease_seconds
-        self._seen: dict[UUID | None, tuple[int | None, float]] = {}
+        self._rows = Watch(2 * pace(lease_seconds))
+        self._gone = Watch(lease_seconds / 2)
 
     def forget(self) -> None:
         """The watch was interrupted: every observation starts anew."""
-        self._seen.clear()
+        self._rows.forget()
+        self._gone.forget()
+
+    async def judge(self, beats: list[Beat], asked_at: float) -> float:
+        """Look at everybody's heartbeat, asked for at `asked_at` (time.monotonic). Returns in how many seconds one of
+        them may count as dead because it is unlocked."""
+        soonest = math.inf
+        for beat, seconds in self._rows.look(beats, asked_at):
+            lease = beat.lease_seconds or self.lease_seconds
+            patience = min(DEAD_SECONDS, lease) if beat.unlocked else lease
+            if seconds >= patience:
+                await self._rescue(self._rows, beat, unlocked=seconds < lease)
+            elif beat.unlocked:
+                soonest = min(soonest, patience - seconds)
+        return soonest
 
     async def watch(self) -> None:
-        """Look at every worker once, and rescue the jobs of those that are dead."""
+        """Look for jobs whose worker is gone; call it a few times per lease."""
         asked_at = time.monotonic()
-        beats = await self.queue.watch_workers()
-        for beat in self._silent(beats, asked_at, time.monotonic()):
-            jobs = await self.queue.rescue_jobs(beat.worker_id, beat.beats)
-            for job_id, status in jobs:
-                events.emit("job.rescued", job_id=job_id, status=status, lost_worker=beat.worker_id)
-            self._seen.pop(beat.worker_id, None)
+        for beat, seconds in self._gone.look(await self.queue.watch_workers(), asked_at):
+            if seconds >= self.lease_seconds:
+                await self._rescue(self._gone, beat)
 
-    def _silent(self, beats: list[Beat], asked_at: float, answered_at: float) -> list[Beat]:
-        # Between two looks at least the time from the first one's answer to the second one's question has passed.
-        seen: dict[UUID | None, tuple[int | None, float]] = {}
-        silent = []
-        for beat in beats:
-            count, since = self._seen.get(beat.worker_id, (beat.beats, answered_at))
-            if count != beat.beats:
-                since = answered_at
-            seen[beat.worker_id] = (beat.beats, since)
-            patience = beat.lease_seconds or self.lease_seconds
-            if beat.worker_id != self.queue.worker_id and asked_at - since >= patience:
-                silent.append(beat)
-        self._seen = seen
-        return silent
+    async def _rescue(self, watch: Watch, beat: Beat, unlocked: bool = False) -> None:
+        if beat.worker_id == self.queue.worker_id:
+            return
+        for job_id, status in await self.queue.rescue_jobs(beat.worker_id, beat.beats, unlocked):
+            events.emit("job.rescued", job_id=job_id, status=status, lost_worker=beat.worker_id)
+        watch.drop(beat.worker_id)

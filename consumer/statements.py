@@ -22,12 +22,20 @@ _TOKEN = re.compile(
 )
 
 
+_COMMENT = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
+_INDENT = re.compile(r"\s*\n\s*")
+
+
 @cache
 def query(name: str, limit: int = 1) -> LiteralString:
     """The text of sql/queries/{name}.sql. The files are ours, so the text counts as literal.
 
-    `limit` stands in it where the planner must know it: for a parameter it would plan as if for many rows."""
-    return (SQL / "queries" / f"{name}.sql").read_text().replace("{limit}", str(limit))
+    `limit` stands in it where the planner must know it: for a parameter it would plan as if for many rows. Comments but
+    for the first line, by which the database's own views know a statement, and indentation are left out: the driver
+    remembers how to convert a text only up to 4,096 characters."""
+    first, _, rest = (SQL / "queries" / f"{name}.sql").read_text().partition("\n")
+    short = _INDENT.sub(" ", _COMMENT.sub("", rest))
+    return f"{first}\n{short}".replace("{limit}", str(limit))  # type: ignore[return-value]
 
 
 def split(text: str) -> list[str]:

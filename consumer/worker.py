@@ -87,8 +87,9 @@ class Worker:
         self.listener = Listener(listen_dsn, database, settings.probe_seconds)
         self.job_types = job_types
         self.engine_names = tuple(sorted({job_type.engine for job_type in job_types.values()}))
-        self.queue = Queue(database, worker_id, settings.max_attempts, settings.priority_seconds)
-        keeper = Queue(pulse or database, worker_id, settings.max_attempts)
+        served = tuple(job_types)
+        self.queue = Queue(database, worker_id, settings.max_attempts, settings.priority_seconds, served)
+        keeper = Queue(pulse or database, worker_id, settings.max_attempts, served=served)
         trust, name = Trust(settings.lease_seconds, settings.upload_seconds), f"{socket.gethostname()}:{os.getpid()}"
         self.leases = Leases(
             keeper, name, self.engine_names, settings.lease_seconds, trust, lambda: self.listener.lock_key
@@ -109,7 +110,7 @@ class Worker:
         self._health_news = asyncio.Event()
         pace = partial(self.listener.pace, settings.sweep_seconds)
         reach = self.delivery.reach
-        turns = Turns(tuple(job_types), partial(in_place, job_types, engines), settings.affinity_seconds)
+        turns = Turns(served, partial(in_place, job_types, engines), settings.affinity_seconds)
         self.intake = Intake(self.queue, self.leases, turns, pace, self._gone_idle, lambda: reach.away)
         reach.on_back = partial(self.intake.hint, "line")
         self._hearing = asyncio.Event()
@@ -201,8 +202,14 @@ class Worker:
                 turn.release()
                 return
             self._taken += len(leases)
-            for lease in leases:
+            for lease in sorted(leases, key=lambda lease: lease.job.lost):
+                # A job that ended with its worker may be what ends workers: it is worked on alone, and costs no other one
+                # an attempt.
+                if lease.job.lost:
+                    await self.hands.empty()
                 self.hands.work(lease, self._guard("job", partial(self._work, lease, turn)))
+                if lease.job.lost:
+                    await self.hands.empty()
                 turn = self.lane.later()
             if self.until.once or self._taken == self.until.max_jobs:
                 self.drain("that was the last job asked for")

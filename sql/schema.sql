@@ -27,7 +27,8 @@ CREATE FUNCTION consumer.admit(users uuid[]) RETURNS integer
 declare
   holder uuid;
   most integer;
-  admitted integer;
+  job public.jobs;
+  kind consumer.job_types;
   total integer := 0;
 begin
   foreach holder in array users loop
@@ -37,19 +38,23 @@ begin
       where j.user_id = holder and j.status = 'queued' and j.queue_at is null and j.available_at is null and j.engine is not null
     ) or not pg_try_advisory_xact_lock(7121, hashtext(holder::text));
     most := (consumer.limits_of(holder)).max_running;
-    update public.jobs j set queue_at = coalesce(j.start_tag, now())
-    where j.id in (
-      select h.id from public.jobs h
+    for job in
+      select h.* from public.jobs h
       where h.user_id = holder and h.status = 'queued' and h.queue_at is null and h.available_at is null and h.engine is not null
-      order by h.start_tag, h.created_at
+      order by h.created_at
       limit case when most is not null then greatest(0, most - (
         select count(*) from public.jobs b
         where b.user_id = holder and b.engine is not null and (b.status = 'processing' or (b.status = 'queued' and b.queue_at is not null))
       )) end
       for update skip locked
-    );
-    get diagnostics admitted = row_count;
-    total := total + admitted;
+    loop
+      if job.start_tag is null then
+        select * into kind from consumer.job_types t where t.job_type = job.job_type;
+        job := consumer.line_up(job, kind);
+      end if;
+      update public.jobs j set start_tag = job.start_tag, finish_tag = job.finish_tag, queue_at = job.start_tag where j.id = job.id;
+      total := total + 1;
+    end loop;
   end loop;
   return total;
 end
@@ -73,10 +78,10 @@ declare
   holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
 begin
   -- What stands in line already is held, and the sweep admits what may run.
-  update public.jobs j set queue_at = null
+  update public.jobs j set queue_at = null, start_tag = null, finish_tag = null
   where j.status = 'queued' and j.queue_at is not null and j.engine is not null
     and (j.user_id = holder or (holder is null and not exists (select from consumer.user_limits l where l.user_id = j.user_id)))
-    and (consumer.limits_of(j.user_id)).max_running is not null;
+    and consumer.is_limited(j.user_id);
   perform pg_notify('consumer_jobs', '');
   return null;
 end
@@ -375,6 +380,13 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.is_limited(wanted uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  select (consumer.limits_of(wanted)).max_running is not null
+$$;
+
 CREATE FUNCTION consumer.is_ours(job_id uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -398,6 +410,14 @@ begin
   new.started_at := null;
   new.completed_at := null;
   new.error_message := null;
+  new.start_tag := null;
+  new.finish_tag := null;
+  if new.available_at <= now() then
+    new.available_at := null;
+  end if;
+  if new.available_at is not null or consumer.is_limited(new.user_id) then
+    return new;
+  end if;
   return consumer.line_up(new, kind);
 end
 $$;
@@ -459,44 +479,35 @@ CREATE FUNCTION consumer.line_up(job public.jobs, kind consumer.job_types) RETUR
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
     AS $$
 declare
-  own consumer.user_limits := consumer.limits_of(job.user_id);
-  seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1) / coalesce(own.weight, 1);
+  seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1)
+    / coalesce((consumer.limits_of(job.user_id)).weight, 1);
   clock timestamptz := (select max(c.tag) from consumer.clocks c where c.engine = job.engine);
-  latest timestamptz;
+  head record;
 begin
-  if not exists (
-    select from public.jobs j where j.job_type = job.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-  ) and not exists (
-    select from consumer.job_types t
-    where t.engine = job.engine and exists (
-      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-    )
-  ) then
-    -- An engine that nobody waited for comes in where the others are, or it would go before them for as long as it rested.
-    select max(c.tag) into latest from consumer.clocks c;
-    if latest > clock then
-      clock := latest;
-      update consumer.clocks c set tag = clock
-      where (c.engine, c.slot) in (
-        select o.engine, o.slot from consumer.clocks o where o.engine = job.engine order by o.slot limit 1 for update skip locked
-      );
-    end if;
+  select j.queue_at, j.attempts into head from public.jobs j
+  where j.job_type = job.job_type and j.priority = job.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+  order by j.queue_at, j.created_at
+  limit 1;
+  if not found and consumer.rests(job.engine) then
+    -- It comes in where the others are, or it would go before them for as long as it rested.
+    select greatest(clock, max(c.tag)) into clock from consumer.clocks c;
+    update consumer.clocks c set tag = clock
+    where (c.engine, c.slot) in (
+      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.tag < clock order by o.slot limit 1
+      for update skip locked
+    );
+  elsif head.attempts = 0 then
+    -- A line that is served more slowly than others of its engine: nobody new waits behind all that stands there.
+    clock := least(clock, head.queue_at);
   end if;
   job.start_tag := coalesce(greatest(
     (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
     clock
   ), now());
   job.finish_tag := job.start_tag + make_interval(secs => seconds);
-  job.queue_at := case
-    when (job.available_at is null or job.available_at <= now()) and own.max_running is null then job.start_tag
-  end;
-  if own.max_running is not null and job.available_at <= now() then
-    job.available_at := null;
-  end if;
+  job.queue_at := job.start_tag;
   return job;
 end
 $$;
@@ -661,7 +672,7 @@ begin
     return;
   end if;
   begin
-    perform set_config('lock_timeout', '200ms', true);
+    perform set_config('lock_timeout', '800ms', true);
     perform pg_advisory_xact_lock(7120, hashtext(sender::text));
     perform set_config('lock_timeout', patience, true);
   exception
@@ -707,7 +718,15 @@ begin
   if new.status = 'queued' then
     perform consumer.one_by_one(new.user_id);
     perform consumer.refuse_if_too_many(new.user_id);
-    new := consumer.line_up(new, kind);
+    -- Whose time has not come, or who is held, gets its place when it comes in line.
+    new.start_tag := null;
+    new.finish_tag := null;
+    if new.available_at <= now() then
+      new.available_at := null;
+    end if;
+    if new.available_at is null and not consumer.is_limited(new.user_id) then
+      new := consumer.line_up(new, kind);
+    end if;
   end if;
   return new;
 end
@@ -730,7 +749,11 @@ begin
   if job.status <> 'queued' then
     return case when job.status = 'processing' then 0 end;
   end if;
-  place := coalesce(job.queue_at, job.start_tag);
+  -- Whoever is not in line yet would come in at the clock.
+  place := coalesce(job.queue_at, job.start_tag, greatest(
+    (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
+    (select max(c.tag) from consumer.clocks c where c.engine = job.engine)
+  ));
   select count(*) into ahead from (
     select found.* from consumer.job_types t
     cross join lateral (
@@ -877,6 +900,31 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.rests(wanted text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  served text[] := array(
+    select unnest(w.job_types) from consumer.workers w where w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+  );
+begin
+  -- What nobody serves stands in line for ever, and says nothing about those who are served.
+  return not exists (
+    select from consumer.job_types t
+    where t.engine = wanted and (t.job_type = any (served) or served = '{}') and exists (
+      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    )
+  );
+end
+$$;
+
+COMMENT ON FUNCTION consumer.rests(wanted text) IS 'Whether nobody waits for an engine.';
+
 CREATE FUNCTION consumer.retry_job(wanted uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -891,8 +939,12 @@ begin
   select * into kind from consumer.job_types t where t.job_type = job.job_type;
   perform consumer.one_by_one(job.user_id);
   perform consumer.refuse_if_too_many(job.user_id);
-  job.available_at := null;
-  job := consumer.line_up(job, kind);
+  job.queue_at := null;
+  job.start_tag := null;
+  job.finish_tag := null;
+  if not consumer.is_limited(job.user_id) then
+    job := consumer.line_up(job, kind);
+  end if;
   update public.jobs j
   set status = 'queued', attempts = 0, start_tag = job.start_tag, finish_tag = job.finish_tag, queue_at = job.queue_at, available_at = null, worker_id = null,
     error_message = null, started_at = null, completed_at = null,
@@ -916,7 +968,9 @@ CREATE FUNCTION consumer.start_clock() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  insert into consumer.clocks (engine, slot, tag) values (new.engine, 0, now()) on conflict do nothing;
+  insert into consumer.clocks (engine, slot, tag)
+  select new.engine, slot, coalesce((select max(c.tag) from consumer.clocks c), now()) from generate_series(0, 15) as slot
+  on conflict do nothing;
   return null;
 end
 $$;
@@ -952,16 +1006,16 @@ CREATE FUNCTION consumer.wake_idle_worker() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
-  -- Engines that this transaction has dealt with: the second to the thousandth row of a batch cost next to nothing.
+  -- Job types that this transaction has dealt with: the second to the thousandth row of a batch cost next to nothing.
   settled text := coalesce(current_setting('consumer.settled', true), '');
 begin
-  if position(',' || new.engine || ',' in settled) > 0 then
+  if position(',' || new.job_type || ',' in settled) > 0 then
     return null;
   end if;
-  perform set_config('consumer.settled', settled || ',' || new.engine || ',', true);
+  perform set_config('consumer.settled', settled || ',' || new.job_type || ',', true);
   if exists (
     select from consumer.workers w
-    where w.idle_since is not null and new.engine = any (w.engines)
+    where w.idle_since is not null and new.job_type = any (w.job_types)
       and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
   ) then
     perform pg_notify('consumer_jobs', '');
@@ -1058,11 +1112,14 @@ CREATE TABLE consumer.workers (
     heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
     beats bigint DEFAULT 0 NOT NULL,
     idle_since timestamp with time zone,
+    job_types text[] DEFAULT '{}'::text[] NOT NULL,
     lock_key integer
 )
 WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='100', fillfactor='50');
 
 COMMENT ON TABLE consumer.workers IS 'One row per live worker process; idle_since is NULL while it has work in hand.';
+
+COMMENT ON COLUMN consumer.workers.job_types IS 'What it serves; of an engine it may serve some types alone.';
 
 COMMENT ON COLUMN consumer.workers.lock_key IS 'The advisory lock (1668247155, lock_key) of its listening connection; NULL: it holds none, and only the lease counts.';
 
@@ -1159,7 +1216,7 @@ CREATE INDEX images_user_id_created_at_idx ON public.images USING btree (user_id
 
 CREATE INDEX jobs_due_idx ON public.jobs USING btree (available_at) WHERE ((status = 'queued'::text) AND (queue_at IS NULL) AND (available_at IS NOT NULL) AND (engine IS NOT NULL));
 
-CREATE INDEX jobs_held_idx ON public.jobs USING btree (user_id, start_tag) WHERE ((status = 'queued'::text) AND (queue_at IS NULL) AND (available_at IS NULL) AND (engine IS NOT NULL));
+CREATE INDEX jobs_held_idx ON public.jobs USING btree (user_id, created_at) WHERE ((status = 'queued'::text) AND (queue_at IS NULL) AND (available_at IS NULL) AND (engine IS NOT NULL));
 
 CREATE UNIQUE INDEX jobs_idempotency_key_idx ON public.jobs USING btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
@@ -1193,7 +1250,7 @@ CREATE TRIGGER consumer_guard BEFORE DELETE OR UPDATE ON public.jobs FOR EACH RO
 
 CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
 
-CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status, engine ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (new.queue_at IS NULL) AND ((old.engine IS NULL) OR ((old.status IS DISTINCT FROM 'queued'::text) AND (new.available_at IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
+CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status, engine, available_at ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (new.queue_at IS NULL) AND ((old.engine IS NULL) OR ((old.status IS DISTINCT FROM 'queued'::text) AND (new.available_at IS NULL)) OR ((old.available_at IS NOT NULL) AND (new.available_at IS NULL) AND (new.start_tag IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
 
 CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (NOT (new.status IS DISTINCT FROM old.status)) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
 
@@ -1341,6 +1398,8 @@ REVOKE ALL ON FUNCTION consumer.guard_asset() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.guard_job() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.is_limited(wanted uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.is_ours(job_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO anon;
 GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO authenticated;
@@ -1411,6 +1470,8 @@ REVOKE ALL ON FUNCTION consumer.refuse_while_rows(revision text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.replace_ours() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.rests(wanted text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.retry_job(wanted uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO authenticated;
 GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO service_role;
@@ -1439,7 +1500,9 @@ GRANT SELECT ON TABLE consumer.alembic_version TO consumer_worker;
 
 GRANT USAGE ON SEQUENCE consumer.claim_ids TO consumer_worker;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE consumer.clocks TO consumer_worker;
+GRANT SELECT ON TABLE consumer.clocks TO consumer_worker;
+
+GRANT UPDATE(tag) ON TABLE consumer.clocks TO consumer_worker;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE consumer.workers TO consumer_worker;
 

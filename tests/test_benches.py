@@ -54,6 +54,8 @@ def test_gpu() -> None:
     ("program", "args", "head"),
     [
         ("claim.py", ("--quick",), "p50 ms"),
+        ("notify.py", ("1", "1"), "ratio"),
+        ("idle.py", ("2",), "times"),
         ("drain.py", ("8", "1"), "jobs/s"),
         ("pickup.py", ("3",), "p50 ms"),
         ("migrate.py", ("100",), "revision"),

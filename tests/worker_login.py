@@ -36,7 +36,7 @@ def worker_dsn(db: Database, dba: str | None = None) -> str:
 def refusals(connection: psycopg.Connection[Any]) -> Iterator[str]:
     """The worker's queries that the connection's role may not run. The rights are looked at, and nothing is written."""
     for name in QUERIES:
-        explained = "explain " + re.sub(r"%\(\w+\)s", "null", query(name))
+        explained = "explain " + re.sub(r"%\(\w+\)[sb]", "null", query(name))
         try:
             with connection.transaction():
                 connection.execute(explained.encode())

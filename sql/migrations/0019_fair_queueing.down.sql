@@ -105,6 +105,27 @@ for each row when (
 )
 execute function consumer.link_late_row();
 
+create or replace function consumer.wake_idle_worker() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Engines that this transaction has dealt with: the second to the thousandth row of a batch cost next to nothing.
+  settled text := coalesce(current_setting('consumer.settled', true), '');
+begin
+  if position(',' || new.engine || ',' in settled) > 0 then
+    return null;
+  end if;
+  perform set_config('consumer.settled', settled || ',' || new.engine || ',', true);
+  if exists (
+    select from consumer.workers w
+    where w.idle_since is not null and new.engine = any (w.engines)
+      and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+  ) then
+    perform pg_notify('consumer_jobs', '');
+  end if;
+  return null;
+end
+$$;
+
 create or replace function consumer.cancel_job(wanted uuid) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -176,6 +197,10 @@ drop function if exists consumer.refuse_if_too_many(uuid);
 
 drop function if exists consumer.one_by_one(uuid);
 
+drop function if exists consumer.rests(text);
+
+drop function if exists consumer.is_limited(uuid);
+
 drop function if exists consumer.limits_of(uuid);
 
 drop trigger if exists consumer_start_clock on consumer.job_types;
@@ -187,5 +212,7 @@ drop table if exists consumer.user_limits;
 drop function if exists consumer.apply_limits();
 
 drop table if exists consumer.clocks;
+
+alter table consumer.workers drop column if exists job_types;
 
 select consumer.drop_column('public.jobs', 'finish_tag');

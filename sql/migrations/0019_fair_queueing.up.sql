@@ -4,7 +4,7 @@
 --        clock, which is the latest start_tag claimed from it, or from any while nobody waits for it. Jobs are served by
 --        start_tag, within the bounds of priority and affinity, which the claim knows. consumer.user_limits holds weights and limits of users; the job that
 --        exceeds max_queued is refused, and those that exceed max_running are held: queued, outside the line, without a
---        time. queue_position(job_id) tells a frontend how many jobs come first.
+--        time. A job that is held or delayed gets its tags when it comes in line. queue_position(job_id) tells a frontend how many jobs come first.
 -- Why:   a user with one job is not behind another's thousand; who used idle capacity is not punished for it.
 -- Locks: ACCESS EXCLUSIVE for a moment on jobs (ADD COLUMN, CREATE TRIGGER); no rewrite.
 -- Undo:  0019_fair_queueing.down.sql; jobs in line keep their order.
@@ -12,7 +12,7 @@
 -- An INSERT takes no lock that another INSERT would wait for longer than a moment, whatever the order of its users: a
 -- user's last finish_tag is read from an index, not written to a row. Two transactions of one user that insert at the
 -- same time would read the same one, and so a user could have many jobs for the price of one: the first user of a
--- transaction is locked for its length. Only the first, and with patience for a fifth of a second, so that nothing can
+-- transaction is locked for its length. Only the first, and with patience for less than a second, so that nothing can
 -- wait in a circle; batches of many users come from somebody who is trusted.
 
 set local lock_timeout = '5s';
@@ -20,6 +20,10 @@ set local lock_timeout = '5s';
 set local statement_timeout = '60s';
 
 select consumer.add_column('public.jobs', 'finish_tag', 'timestamptz');
+
+alter table consumer.workers add column if not exists job_types text[] not null default '{}';
+
+comment on column consumer.workers.job_types is 'What it serves; of an engine it may serve some types alone.';
 
 create table if not exists consumer.clocks (
   engine text not null,
@@ -47,7 +51,8 @@ alter table consumer.user_limits enable row level security;
 create or replace function consumer.start_clock() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  insert into consumer.clocks (engine, slot, tag) select new.engine, slot, now() from generate_series(0, 15) as slot
+  insert into consumer.clocks (engine, slot, tag)
+  select new.engine, slot, coalesce((select max(c.tag) from consumer.clocks c), now()) from generate_series(0, 15) as slot
   on conflict do nothing;
   return null;
 end
@@ -79,7 +84,7 @@ begin
     return;
   end if;
   begin
-    perform set_config('lock_timeout', '200ms', true);
+    perform set_config('lock_timeout', '800ms', true);
     perform pg_advisory_xact_lock(7120, hashtext(sender::text));
     perform set_config('lock_timeout', patience, true);
   exception
@@ -108,45 +113,62 @@ begin
 end
 $$;
 
--- A session keeps the plans that it makes here, perhaps made when the table was empty: only its indexes may be used.
-create or replace function consumer.line_up(job public.jobs, kind consumer.job_types) returns public.jobs
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off
-set enable_mergejoin = off as $$
+create or replace function consumer.is_limited(wanted uuid) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select (consumer.limits_of(wanted)).max_running is not null
+$$;
+
+create or replace function consumer.rests(wanted text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-  own consumer.user_limits := consumer.limits_of(job.user_id);
-  seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1) / coalesce(own.weight, 1);
-  clock timestamptz := (select max(c.tag) from consumer.clocks c where c.engine = job.engine);
-  latest timestamptz;
+  served text[] := array(
+    select unnest(w.job_types) from consumer.workers w where w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+  );
 begin
-  if not exists (
-    select from public.jobs j where j.job_type = job.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-  ) and not exists (
+  -- What nobody serves stands in line for ever, and says nothing about those who are served.
+  return not exists (
     select from consumer.job_types t
-    where t.engine = job.engine and exists (
+    where t.engine = wanted and (t.job_type = any (served) or served = '{}') and exists (
       select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     )
-  ) then
-    -- An engine that nobody waited for comes in where the others are, or it would go before them for as long as it rested.
-    select max(c.tag) into latest from consumer.clocks c;
-    if latest > clock then
-      clock := latest;
-      update consumer.clocks c set tag = clock
-      where (c.engine, c.slot) in (
-        select o.engine, o.slot from consumer.clocks o where o.engine = job.engine order by o.slot limit 1 for update skip locked
-      );
-    end if;
+  );
+end
+$$;
+
+comment on function consumer.rests(text) is 'Whether nobody waits for an engine.';
+
+-- A session keeps the plans that it makes here, perhaps made when the table was empty: only its indexes may be used.
+create or replace function consumer.line_up(job public.jobs, kind consumer.job_types) returns public.jobs
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1)
+    / coalesce((consumer.limits_of(job.user_id)).weight, 1);
+  clock timestamptz := (select max(c.tag) from consumer.clocks c where c.engine = job.engine);
+  head record;
+begin
+  select j.queue_at, j.attempts into head from public.jobs j
+  where j.job_type = job.job_type and j.priority = job.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+  order by j.queue_at, j.created_at
+  limit 1;
+  if not found and consumer.rests(job.engine) then
+    -- It comes in where the others are, or it would go before them for as long as it rested.
+    select greatest(clock, max(c.tag)) into clock from consumer.clocks c;
+    update consumer.clocks c set tag = clock
+    where (c.engine, c.slot) in (
+      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.tag < clock order by o.slot limit 1
+      for update skip locked
+    );
+  elsif head.attempts = 0 then
+    -- A line that is served more slowly than others of its engine: nobody new waits behind all that stands there.
+    clock := least(clock, head.queue_at);
   end if;
   job.start_tag := coalesce(greatest(
     (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
     clock
   ), now());
   job.finish_tag := job.start_tag + make_interval(secs => seconds);
-  job.queue_at := case
-    when (job.available_at is null or job.available_at <= now()) and own.max_running is null then job.start_tag
-  end;
-  if own.max_running is not null and job.available_at <= now() then
-    job.available_at := null;
-  end if;
+  job.queue_at := job.start_tag;
   return job;
 end
 $$;
@@ -156,7 +178,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set enab
 declare
   holder uuid;
   most integer;
-  admitted integer;
+  job public.jobs;
+  kind consumer.job_types;
   total integer := 0;
 begin
   foreach holder in array users loop
@@ -166,19 +189,23 @@ begin
       where j.user_id = holder and j.status = 'queued' and j.queue_at is null and j.available_at is null and j.engine is not null
     ) or not pg_try_advisory_xact_lock(7121, hashtext(holder::text));
     most := (consumer.limits_of(holder)).max_running;
-    update public.jobs j set queue_at = coalesce(j.start_tag, now())
-    where j.id in (
-      select h.id from public.jobs h
+    for job in
+      select h.* from public.jobs h
       where h.user_id = holder and h.status = 'queued' and h.queue_at is null and h.available_at is null and h.engine is not null
-      order by h.start_tag, h.created_at
+      order by h.created_at
       limit case when most is not null then greatest(0, most - (
         select count(*) from public.jobs b
         where b.user_id = holder and b.engine is not null and (b.status = 'processing' or (b.status = 'queued' and b.queue_at is not null))
       )) end
       for update skip locked
-    );
-    get diagnostics admitted = row_count;
-    total := total + admitted;
+    loop
+      if job.start_tag is null then
+        select * into kind from consumer.job_types t where t.job_type = job.job_type;
+        job := consumer.line_up(job, kind);
+      end if;
+      update public.jobs j set start_tag = job.start_tag, finish_tag = job.finish_tag, queue_at = job.start_tag where j.id = job.id;
+      total := total + 1;
+    end loop;
   end loop;
   return total;
 end
@@ -192,10 +219,10 @@ declare
   holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
 begin
   -- What stands in line already is held, and the sweep admits what may run.
-  update public.jobs j set queue_at = null
+  update public.jobs j set queue_at = null, start_tag = null, finish_tag = null
   where j.status = 'queued' and j.queue_at is not null and j.engine is not null
     and (j.user_id = holder or (holder is null and not exists (select from consumer.user_limits l where l.user_id = j.user_id)))
-    and (consumer.limits_of(j.user_id)).max_running is not null;
+    and consumer.is_limited(j.user_id);
   perform pg_notify('consumer_jobs', '');
   return null;
 end
@@ -240,7 +267,15 @@ begin
   if new.status = 'queued' then
     perform consumer.one_by_one(new.user_id);
     perform consumer.refuse_if_too_many(new.user_id);
-    new := consumer.line_up(new, kind);
+    -- Whose time has not come, or who is held, gets its place when it comes in line.
+    new.start_tag := null;
+    new.finish_tag := null;
+    if new.available_at <= now() then
+      new.available_at := null;
+    end if;
+    if new.available_at is null and not consumer.is_limited(new.user_id) then
+      new := consumer.line_up(new, kind);
+    end if;
   end if;
   return new;
 end
@@ -295,17 +330,49 @@ begin
   new.started_at := null;
   new.completed_at := null;
   new.error_message := null;
+  new.start_tag := null;
+  new.finish_tag := null;
+  if new.available_at <= now() then
+    new.available_at := null;
+  end if;
+  if new.available_at is not null or consumer.is_limited(new.user_id) then
+    return new;
+  end if;
   return consumer.line_up(new, kind);
 end
 $$;
 
 create or replace trigger consumer_keep_in_line
-before update of status, engine on public.jobs
+before update of status, engine, available_at on public.jobs
 for each row when (
-  new.engine is not null and new.status = 'queued' and new.queue_at is null
-  and (old.engine is null or (old.status is distinct from 'queued' and new.available_at is null))
+  new.engine is not null and new.status = 'queued' and new.queue_at is null and (
+    old.engine is null or (old.status is distinct from 'queued' and new.available_at is null)
+    or (old.available_at is not null and new.available_at is null and new.start_tag is null)
+  )
 )
 execute function consumer.keep_in_line();
+
+-- The job types of a worker are known now: it is woken for those alone.
+create or replace function consumer.wake_idle_worker() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Job types that this transaction has dealt with: the second to the thousandth row of a batch cost next to nothing.
+  settled text := coalesce(current_setting('consumer.settled', true), '');
+begin
+  if position(',' || new.job_type || ',' in settled) > 0 then
+    return null;
+  end if;
+  perform set_config('consumer.settled', settled || ',' || new.job_type || ',', true);
+  if exists (
+    select from consumer.workers w
+    where w.idle_since is not null and new.job_type = any (w.job_types)
+      and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+  ) then
+    perform pg_notify('consumer_jobs', '');
+  end if;
+  return null;
+end
+$$;
 
 -- A completion names its first result by itself.
 create or replace trigger consumer_link_late_row
@@ -353,8 +420,12 @@ begin
   select * into kind from consumer.job_types t where t.job_type = job.job_type;
   perform consumer.one_by_one(job.user_id);
   perform consumer.refuse_if_too_many(job.user_id);
-  job.available_at := null;
-  job := consumer.line_up(job, kind);
+  job.queue_at := null;
+  job.start_tag := null;
+  job.finish_tag := null;
+  if not consumer.is_limited(job.user_id) then
+    job := consumer.line_up(job, kind);
+  end if;
   update public.jobs j
   set status = 'queued', attempts = 0, start_tag = job.start_tag, finish_tag = job.finish_tag, queue_at = job.queue_at, available_at = null, worker_id = null,
     error_message = null, started_at = null, completed_at = null,
@@ -388,7 +459,11 @@ begin
   if job.status <> 'queued' then
     return case when job.status = 'processing' then 0 end;
   end if;
-  place := coalesce(job.queue_at, job.start_tag);
+  -- Whoever is not in line yet would come in at the clock.
+  place := coalesce(job.queue_at, job.start_tag, greatest(
+    (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
+    (select max(c.tag) from consumer.clocks c where c.engine = job.engine)
+  ));
   select count(*) into ahead from (
     select found.* from consumer.job_types t
     cross join lateral (
@@ -428,7 +503,7 @@ return consumer.queue_position(job_id);
 comment on function public.queue_position(uuid) is 'The place of a job of yours in line: 1 is next, 0 is running, NULL is over; 1000 stands for 1000 or more.';
 
 revoke all on function
-  consumer.start_clock(), consumer.limits_of(uuid), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
+  consumer.start_clock(), consumer.limits_of(uuid), consumer.is_limited(uuid), consumer.rests(text), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
   consumer.line_up(public.jobs, consumer.job_types), consumer.admit(uuid[]), consumer.apply_limits(),
   consumer.queue_position(uuid)
 from public;

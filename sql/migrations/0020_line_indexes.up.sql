@@ -64,7 +64,7 @@ create index concurrently if not exists jobs_user_tag_idx on public.jobs (user_i
 
 create index concurrently if not exists jobs_user_queue_idx on public.jobs (user_id, queue_at) where status = 'queued' and engine is not null;
 
-create index concurrently if not exists jobs_held_idx on public.jobs (user_id, start_tag) where status = 'queued' and queue_at is null and available_at is null and engine is not null;
+create index concurrently if not exists jobs_held_idx on public.jobs (user_id, created_at) where status = 'queued' and queue_at is null and available_at is null and engine is not null;
 
 create unique index concurrently if not exists jobs_idempotency_key_idx on public.jobs (user_id, idempotency_key) where idempotency_key is not null;
 

@@ -1,5 +1,5 @@
--- Take the jobs that are next in line for these job types, at most {limit}: count the attempt, draw a claim_id, draw the
--- seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of all
+-- Take the jobs that are next in line for these job types.
+-- At most {limit}; `served` are all types that this worker ever claims. Count the attempt, draw a claim_id, draw the seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of all
 -- lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
 -- seconds for each step (ten at most) of the difference.
 -- The lines that have jobs are found by skipping along the index, and their heads are read without a lock, so that only
@@ -24,20 +24,23 @@ with recursive lines as (
     limit 1
   ) as further
 ),
-heads as materialized (
-  select lines.job_type, lines.priority, head.queue_at, head.created_at
+heads as (
+  select lines.job_type, lines.priority, head.*
   from lines
   cross join lateral (
-    select j.queue_at, j.created_at from public.jobs j
+    select j.id, j.engine, j.queue_at, j.created_at from public.jobs j
     where j.job_type = lines.job_type and j.priority = lines.priority and j.queue_at >= lines.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     order by j.queue_at, j.created_at
     limit {limit}
   ) as head
-  where lines.job_type = any (%(job_types)s::text[])
+  where lines.job_type = any (%(served)s)
 ),
 fair as (
   select priority, case when isfinite(created_at) then extract(epoch from now() - created_at) end as waited
-  from heads order by queue_at, created_at limit 1
+  from heads
+  where job_type = any (%(job_types)s)
+  order by queue_at, created_at
+  limit 1
 ),
 places as (
   select h.*, row_number() over (
@@ -52,6 +55,7 @@ places as (
   ) as place
   from heads h
   cross join fair
+  where h.job_type = any (%(job_types)s)
 ),
 shares as (
   select job_type, priority, min(place) as place, min(queue_at) as since,
@@ -82,20 +86,23 @@ claimed as (
   set status = 'processing', claim_id = nextval('consumer.claim_ids'), worker_id = %(worker_id)s::uuid,
     attempts = coalesce(j.attempts, 0) + 1, queue_at = null, available_at = null, started_at = now(),
     metadata = case
-      when j.metadata is null then jsonb_build_object('seed', floor(random() * 2147483648)::bigint)
-      when jsonb_typeof(j.metadata) = 'object' and coalesce(j.metadata -> 'seed', 'null') = 'null'
-        then j.metadata || jsonb_build_object('seed', floor(random() * 2147483648)::bigint)
-      else j.metadata
+      when jsonb_typeof(coalesce(j.metadata, '{}')) <> 'object' or j.metadata -> 'seed' <> 'null' then j.metadata
+      else coalesce(j.metadata, '{}') || jsonb_build_object('seed', floor(random() * 2147483648)::bigint)
     end
-  from next
-  where j.id = next.id
+  -- Not a join, for which the planner might read all jobs.
+  where j.id = any (array(select id from next))
   returning j.*
 ),
+-- The clock of an engine is at what was claimed, or at what was passed over for it.
 latest as (
-  select engine, max(start_tag) as tag from claimed group by engine
+  select c.engine, least(max(c.start_tag), (
+    select min(h.queue_at) from heads h where h.engine = c.engine and h.id not in (select id from claimed)
+  )) as tag
+  from claimed c
+  group by c.engine
 ),
 -- No claim waits for another one to tell the time: that one has claimed at about the same place.
-slots as materialized (
+slots as (
   select c.engine, c.slot, latest.tag
   from consumer.clocks c
   join latest on latest.engine = c.engine
@@ -111,7 +118,7 @@ busy as (
 )
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
   metadata::text, original_prompt, enhanced_prompt,
-  jsonb_array_length(jsonb_path_query_array(errors, '$[*] ? (@.given_back == true)')) as given_back,
+  errors::text,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
   ) as limited

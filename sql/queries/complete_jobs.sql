@@ -1,7 +1,7 @@
 -- Complete several jobs whose assets are all recorded, as complete_job does for one, and say which (`place`, from 0). A job
 -- that somebody has locked is left out, and waited for by nobody.
 with given as (
-  select * from unnest(%(job_ids)s::uuid[], %(claim_ids)s::bigint[], %(counts)s::integer[])
+  select * from unnest(%(job_ids)b::uuid[], %(claim_ids)b::bigint[], %(counts)b::integer[])
     with ordinality as g (job_id, claim_id, count, place)
 ),
 held as materialized (
@@ -9,7 +9,8 @@ held as materialized (
   from given g
   join public.jobs j on j.id = g.job_id
   left join consumer.job_types t on t.job_type = j.job_type
-  where j.claim_id = g.claim_id and j.status = 'processing'
+  -- CASE keeps the planner from walking along the index of what workers hold, once for every row given.
+  where j.claim_id = g.claim_id and case when j.status = 'processing' then true end
   for update of j skip locked
 ),
 rows as (
@@ -34,7 +35,7 @@ assets as materialized (
       jsonb_build_object('type', r.type, 'url', r.url, 'thumbnail_url', r.thumbnail_url, 'metadata', (
         select jsonb_object_agg(m.key, m.value)
         from jsonb_each(case when jsonb_typeof(r.metadata) = 'object' then r.metadata end) as m
-        where m.key = any (%(measured)s::text[])
+        where m.key = any (%(measured)b::text[])
       ))
       order by r.image_index
     ) as list

@@ -2,14 +2,14 @@
 -- lock that a silent worker named is free, and so its connection is gone. A server that was started since then has lost all
 -- locks, which tells nothing of the workers. The locks are looked at for the silent alone: that reads those of everybody.
 with beat as (
-  insert into consumer.workers as w (id, name, engines, lease_seconds, idle_since, lock_key)
+  insert into consumer.workers as w (id, name, engines, job_types, lease_seconds, idle_since, lock_key)
   values (
-    %(worker_id)s::uuid, %(name)s, %(engines)s::text[], %(lease_seconds)s::double precision,
+    %(worker_id)s::uuid, %(name)s, %(engines)s::text[], %(job_types)s::text[], %(lease_seconds)s::double precision,
     case when %(idle)s::boolean then now() end, %(lock_key)s::integer
   )
   on conflict (id) do update
-  set heartbeat_at = now(), beats = w.beats + 1, lock_key = excluded.lock_key,
-    idle_since = case when %(idle)s::boolean then coalesce(w.idle_since, now()) end
+  -- Idleness is what the claim and mark_idle say: this one may have been sent before.
+  set heartbeat_at = now(), beats = w.beats + 1, lock_key = excluded.lock_key
 )
 select w.id as worker_id, w.beats, w.lease_seconds,
   case

@@ -1,4 +1,4 @@
--- Put jobs whose time has come in line, and say in how many seconds the next one is due. Those of users who may have
+-- Put jobs whose time has come in line (those that were never there get their place from the trigger keep_in_line), and say in how many seconds the next one is due. Those of users who may have
 -- a limit on running jobs are held instead; `held` says whether there are any such.
 with due as materialized (
   select j.id, exists (
@@ -12,7 +12,7 @@ with due as materialized (
   for update skip locked
 ),
 promoted as (
-  update public.jobs j set queue_at = case when not due.limited then coalesce(j.start_tag, now()) end, available_at = null
+  update public.jobs j set queue_at = case when not due.limited then j.start_tag end, available_at = null
   from due
   where j.id = due.id
   returning j.queue_at
@@ -28,6 +28,6 @@ select
     -- Ordered, so that it is looked for in the index of held jobs, which mostly is empty.
     select j.user_id from public.jobs j
     where j.status = 'queued' and j.queue_at is null and j.available_at is null and j.engine is not null
-    order by j.user_id, j.start_tag
+    order by j.user_id, j.created_at
     limit 1
   ) is not null as held

@@ -2,15 +2,16 @@
 -- A row that somebody has locked is left out, and waited for by nobody.
 with given as (
   select * from unnest(
-    %(job_ids)s::uuid[], %(claim_ids)s::bigint[], %(indexes)s::integer[], %(seeds)s::bigint[], %(urls)s::text[],
-    %(thumbnail_urls)s::text[], %(formats)s::text[], %(file_sizes)s::bigint[], %(metadatas)s::jsonb[]
+    %(job_ids)b::uuid[], %(claim_ids)b::bigint[], %(indexes)b::integer[], %(seeds)b::bigint[], %(urls)b::text[],
+    %(thumbnail_urls)b::text[], %(formats)b::text[], %(file_sizes)b::bigint[], %(metadatas)b::jsonb[]
   ) with ordinality as g (job_id, claim_id, index, seed, url, thumbnail_url, format, file_size, metadata, place)
 ),
 held as materialized (
   select g.*
   from given g
   join public.jobs j on j.id = g.job_id
-  where j.claim_id = g.claim_id and j.status = 'processing'
+  -- CASE keeps the planner from walking along the index of what workers hold, once for every row given.
+  where j.claim_id = g.claim_id and case when j.status = 'processing' then true end
   for share of j skip locked
 ),
 free as materialized (

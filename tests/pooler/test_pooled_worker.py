@@ -18,7 +18,7 @@ pytestmark = pytest.mark.pgbouncer
 MANY = 12
 """Jobs: psycopg prepares what it has run more than five times."""
 
-LISTENING = "select pid from pg_stat_activity where datname = current_database() and query like 'listen %%'"
+LISTENING = "select pid from pg_stat_activity where datname = current_database() and query ~ '^listen|advisory_lock\\('"
 
 
 def check_completed(site: Site, jobs: UserJobs, job: UUID) -> None:

@@ -75,12 +75,12 @@ def parameters(stocked: Connection) -> dict[str, Any]:
     return {
         "job_id": job_id, "claim_id": claim_id, "worker_id": worker_id, "beats": 0, "max_attempts": 3, "count": 2,
         "engines": ["sdxl", "sketch", "wan"],
-        "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
+        "served": ["sdxl_image_fast", "sketch"], "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
         "index": 1, "seed": 7, "url": "u", "thumbnail_url": "t", "format": "png", "file_size": 1000,
         "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
         "prompt": "p", "enhancement": Jsonb({"result": "rewritten"}),
         "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
-        "users": None, "priority_seconds": 60.0, "claim_ids": [1] * 8, "counts": [1] * 8, "indexes": [0] * 8, "seeds": [7] * 8,
+        "users": None, "unlocked": True, "priority_seconds": 60.0, "claim_ids": [1] * 8, "counts": [1] * 8, "indexes": [0] * 8, "seeds": [7] * 8,
         "urls": ["u"] * 8, "thumbnail_urls": ["t"] * 8, "formats": ["png"] * 8, "file_sizes": [1000] * 8, "metadatas": [Jsonb({})] * 8, "delay": 60.0, "give_back": False, "progress": 50,
         "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
         "user_id": UUID(int=0), "created_at": "-infinity", "id": UUID(int=0), "limit": 100,
@@ -98,7 +98,7 @@ def generic(connection: Connection, name: str) -> list[Node]:
     """The nodes of the plan for any values, which a server may keep once it has prepared the statement."""
     numbers: dict[str, int] = {}
     text = re.sub(
-        r"%(?:\((\w+)\))?s",
+        r"%(?:\((\w+)\))?[sb]",
         lambda m: f"${numbers.setdefault(m[1] or str(len(numbers)), len(numbers) + 1)}",
         query(name),
     )

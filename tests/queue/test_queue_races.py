@@ -93,7 +93,7 @@ def test_of_two_rescuers_of_a_worker_without_a_row_one_rescues(jobs, worker, oth
 
 def test_a_rescue_that_meets_a_heartbeat_leaves_the_jobs_alone(jobs, worker, other, begin, job):
     alive, rescuer = begin(worker), begin(other)
-    assert alive.beat() == {(job.id, job.claim_id)}
+    alive.beat()
 
     rescue = rescuer.start(rescuer.queue.rescue_jobs(worker.id, 0), behind=alive)
     alive.commit()
@@ -110,7 +110,8 @@ def test_a_heartbeat_that_meets_a_rescue_hears_that_it_holds_nothing(jobs, worke
     beat = late.start(late.queue.heartbeat("a worker", ("sketch",), 45.0, False), behind=rescuer)
     rescuer.commit()
 
-    assert late.end(beat) == set()
+    late.end(beat)
+    assert late.do(late.queue.held_jobs()) == set()
     assert jobs.workers()[worker.id]["beats"] == 0
 
 
@@ -206,16 +207,18 @@ def test_a_rescue_waits_for_a_cancel_that_is_under_way_and_rescues_nothing(jobs,
 
 def test_a_worker_that_claims_while_it_is_being_rescued_keeps_the_new_job(jobs, worker, other, begin, job):
     new = jobs.add()
-    worker.beat(idle=True)
+    worker.beat()
+    worker.do(worker.queue.mark_idle())
     rescuer, zombie = begin(other), begin(worker)
-    rescuer.rescue(worker.id, 1)
+    rescuer.rescue(worker.id, jobs.workers()[worker.id]["beats"])
 
     claim = zombie.start(zombie.queue.claim_jobs(["sketch"]), behind=rescuer)
     rescuer.commit()
 
     [claimed] = zombie.end(claim)
     assert claimed.id == new
-    assert worker.beat() == {(new, jobs.get(new)["claim_id"])}
+    worker.beat()
+    assert worker.do(worker.queue.held_jobs()) == {(new, jobs.get(new)["claim_id"])}
     assert jobs.get(job.id)["status"] == "queued"
 
 

@@ -75,7 +75,8 @@ def test_idleness_is_kept_from_its_beginning_until_there_is_work(jobs, worker):
     worker.beat(idle=True)
     worker.do(worker.queue.mark_idle())
     assert jobs.workers()[worker.id]["idle_since"] == since
-    worker.beat(idle=False)
+    jobs.add()
+    worker.take()
     assert jobs.workers()[worker.id]["idle_since"] is None
     worker.do(worker.queue.mark_idle())
     assert jobs.workers()[worker.id]["idle_since"] > since

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 from consumer import job_types
-from odd_input import HARBOUR, MINE, THEIRS, Body, bodies, column_types, send
+from odd_input import HARBOUR, MINE, THEIRS, Body, bodies, column_types, send, tried
 from user_jobs import UserJobs
 from workers import Site
 
@@ -37,7 +37,8 @@ def check_ends(jobs: UserJobs) -> dict[str, str]:
     told = {row["error_message"] for row in rows if row["status"] == "failed"}
     counts = Counter(row["status"] for row in rows)
     assert counts.keys() == {"completed", "failed"}
-    assert min(*counts.values(), 2 * len(told)) > 20
+    assert min(counts.values()) > 20
+    assert len(told) > 5
     for sentence in told:
         assert SENTENCE.fullmatch(sentence), sentence
         assert HARBOUR not in sentence
@@ -61,7 +62,8 @@ def test_a_worker_survives_whatever_is_sent(site: Site, jobs: UserJobs, tmp_path
     types_file = tiny(tmp_path / "job_types.toml")
     before = files(site)
 
-    @settings(max_examples=200, deadline=None, derandomize=True)
+    @tried
+    @settings(max_examples=120, deadline=None, derandomize=True)
     @given(bodies(types, KNOWN))
     def insert(body: Body) -> None:
         try:
@@ -75,6 +77,8 @@ def test_a_worker_survives_whatever_is_sent(site: Site, jobs: UserJobs, tmp_path
     assert worker.wait(60) == 0, worker.output
     assert HARBOUR not in worker.output
     ended = check_ends(jobs)
+    seen = "select j.id from public.jobs j, jsonb_each_text(j.metadata) as sent where j.status = 'completed'"
+    assert jobs.run(f"{seen} and sent.key ~ 'reference_.*url|frame$' and sent.value ~ %s", str(them)) == []
     for path in files(site) - before:
         folder, name = path.rsplit("/", 1)
         assert ended[folder] == "completed", path
