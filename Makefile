@@ -10,6 +10,8 @@ PYTHON ?= python3
 ENGINE ?= sketch
 TORCH_INDEX ?=
 PYTEST ?=
+RUNS ?= 20
+SEED ?= 1
 IMAGE ?= supabase/postgres:17.6.1.084
 
 VENV := .venv
@@ -23,7 +25,7 @@ CODE := consumer migrations tests bench
 # Two targets that install at once would be in each other's way.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-containers lint format docs schema clean
+.PHONY: help demo test test-containers chaos lint format docs schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ format: $(VENV)/.dev ## write the Python files as `make lint` wants them
 
 docs: $(VENV)/.dev ## write the tables of docs/engines.md
 	@PYTHONPATH=tests $(BIN)/python tests/engine_tables.py --write
+
+chaos: $(VENV)/.dev ## kill, cut and fill at random, and check what is left (RUNS=1000 SEED=1)
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/chaos/run.py --runs $(RUNS) --seed $(SEED)
 
 schema: $(VENV)/.dev ## write sql/schema.sql, the picture of the migrated database
 	@$(BIN)/python tests/schema_picture.py --write

@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
@@ -16,6 +19,7 @@ from consumer.errors import DatabaseRefusedError, SchemaTooOldError
 from consumer.gate import Gate, PasswordRefusedError
 from consumer.login import conninfo, is_refusal, still, ways
 from consumer.statements import HEAD, query
+from consumer.tasks import end
 
 __all__ = [
     "AWAY", "Connection", "Database", "check_role", "check_schema", "connect", "conninfo", "refusal", "revision_of",
@@ -32,6 +36,9 @@ AWAY = (
 LASTING = ("54", "55")
 """Classes of SQLSTATE that the driver calls operational and that do not pass: a limit of the program, a state of an
 object. All but a lock that was not to be had."""
+
+CANCEL_SECONDS = 0.5
+"""So long a server has to confirm that it stopped a statement, before the connection is given up."""
 
 RECONNECT_SECONDS = 1.0
 """After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage
@@ -167,13 +174,13 @@ class Database:
         """Let go of every connection."""
         await self.pool.close()
 
-    async def run(self, name: str, parameters: Mapping[str, Any] | Sequence[Any], limit: int = 1) -> list[dict[str, Any]]:
+    async def run(
+        self, name: str, parameters: Mapping[str, Any] | Sequence[Any], limit: int = 1
+    ) -> list[dict[str, Any]]:
         """The rows of sql/queries/{name}.sql, run once; with `limit` in it where it has one."""
         async with self.pool.connection() as connection:
             try:
-                async with asyncio.timeout(self.answer_seconds):
-                    cursor = await connection.execute(query(name, limit), parameters)
-                    return await cursor.fetchall() if cursor.description else []
+                return await self._answer(connection, query(name, limit), parameters)
             except TimeoutError:
                 # A pooler can lose the server and keep the client, whose connections then look well for ever.
                 await self.pool.drain()
@@ -183,6 +190,23 @@ class Database:
                     # Not Postgres in trouble, but a pooler that got no connection to it.
                     raise psycopg.OperationalError("The pooler gave up this connection.") from error
                 raise
+
+    async def _answer(
+        self, connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any]
+    ) -> list[dict[str, Any]]:
+        """The rows of a statement. Raises TimeoutError; who is cancelled is so within a moment."""
+        working = asyncio.create_task(fetch(connection, statement, parameters))
+        try:
+            done, _ = await asyncio.wait({working}, timeout=self.answer_seconds)
+            if not done:
+                raise TimeoutError
+            return working.result()
+        finally:
+            if not working.done():
+                # psycopg first asks the server to stop, for up to ten seconds, which a dead connection takes in full.
+                timer = asyncio.get_running_loop().call_later(CANCEL_SECONDS, hang_up, connection)
+                await end(working)
+                timer.cancel()
 
     async def surely(self, name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The rows of a statement that may be repeated, tried until the database is there again."""
@@ -195,3 +219,18 @@ class Database:
             with attempt:
                 return await self.run(name, parameters)
         raise AssertionError("tenacity retries without end")
+
+
+async def fetch(
+    connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any]
+) -> list[dict[str, Any]]:
+    """The rows of a statement, if it has any."""
+    cursor = await connection.execute(statement, parameters)
+    return await cursor.fetchall() if cursor.description else []
+
+
+def hang_up(connection: Connection) -> None:
+    """End a connection whose server does not answer: whoever waits there learns it at once."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as line, suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)

@@ -137,7 +137,9 @@ class Delivery:
                     raise TrustEndedError
                 if left <= 0:
                     raise StorageUnavailableError(f"An upload took longer than {seconds:g} seconds.")
-                await asyncio.wait({upload, stopped}, timeout=min(left, trusted, DEAD_SECONDS), return_when=asyncio.FIRST_COMPLETED)
+                # The next heartbeat may shorten the trust.
+                wait = min(left, trusted, DEAD_SECONDS)
+                await asyncio.wait({upload, stopped}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             await upload
         except StorageUnavailableError as error:
             self.reach.lost(error)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from consumer import events
@@ -30,11 +30,10 @@ still loads a model then, or whose steps last as long, hardly has time for all o
 class Hands:
     """Each job is worked on in a task of its own. `forced` tells whether one had to be cancelled in the middle."""
 
-    def __init__(self, leases: Leases, pace_of: Callable[[Lease], Pace | None], most: int = MOST) -> None:
-        """`pace_of` has nothing for a job that has not begun on the lane. `most` counts where it is more than MOST."""
+    def __init__(self, leases: Leases, most: int = MOST) -> None:
+        """`most` counts where it is more than MOST."""
         self.leases = leases
         self.forced = False
-        self._pace_of = pace_of
         self._room = asyncio.Semaphore(max(MOST, most))
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
 
@@ -95,11 +94,10 @@ class Hands:
 
     def _release_what_does_not_fit(self, left: float, grace_seconds: float) -> None:
         for lease in self.leases.held.values():
-            pace = self._pace_of(lease)
-            if lease.stopped is None and (reason := too_late(pace, left, grace_seconds)):
+            if lease.stopped is None and (reason := too_late(lease.pace, left, grace_seconds)):
                 events.emit("job.stopped", job_id=lease.job.id, reason=reason)
                 lease.stop(DrainingError("The worker is going away."))
-                if pace:
+                if lease.pace:
                     # Its row does not wait for the end of the step.
                     self._cancel(lease)
 

@@ -64,8 +64,9 @@ class Intake:
         self._wake.set()
 
     async def next_jobs(self, free: Callable[[], Awaitable[None]], limit: int = 1) -> list[Lease]:
-        """The next job, waited for, with those that stand in line behind it up to `limit`; none once closed. `free` returns when this worker could begin it: until then one
-        that stands in line is taken, but none is waited for, for an idle worker would begin it sooner."""
+        """The next job, waited for, with those that stand in line behind it up to `limit`; none once closed. `free`
+        returns when this worker could begin it: until then one that stands in line is taken, but none is waited for,
+        for an idle worker would begin it sooner."""
         idle_since, looks, source = time.monotonic(), 0, "line"
         while not self._closed:
             self._wake.clear()

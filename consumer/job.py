@@ -47,7 +47,8 @@ class JobType:
 class Job:
     """One claimed row of `jobs`. `metadata` is the request as the frontend sent it: untrusted, and the text itself
     where it is JSON that Python cannot hold. `given_back` counts the attempts that did not count, for a worker was to
-    blame; `lost` those that ended with their worker. `limited`: another job of its user may be held back until this one has ended."""
+    blame; `lost` those that ended with their worker. `limited`: another job of its user may be held until this one has
+    ended."""
 
     id: UUID
     user_id: UUID

@@ -15,6 +15,7 @@ from uuid import UUID
 from consumer import events
 from consumer.errors import JobCancelledError, LeaseLostError, StoppedError
 from consumer.job import Job, Status
+from consumer.pace import Pace
 from consumer.queue import Beat, Queue
 from consumer.tasks import end
 
@@ -38,6 +39,8 @@ class Lease:
         self.job = job
         self.settled = False
         self.stopped: StoppedError | None = None
+        self.pace: Pace | None = None
+        """None until the job has begun on the lane."""
         self._stop = asyncio.Event()
 
     def stop(self, error: StoppedError) -> None:

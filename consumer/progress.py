@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from weakref import WeakKeyDictionary
 
 from consumer.assets import Assets
 from consumer.database import AWAY
@@ -19,9 +18,6 @@ FIRST_AFTER = 0.25
 INTERVAL = 1.0
 DONE = 99
 """An asset is at 100 percent when its row is recorded, not before."""
-
-paces: WeakKeyDictionary[Lease, Pace] = WeakKeyDictionary()
-"""Those of the jobs that have begun on the lane."""
 
 
 class Progress:
@@ -59,7 +55,7 @@ class Progress:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        paces[self._lease] = self._pace
+        self._lease.pace = self._pace
         self._task = asyncio.create_task(self._report())
         return self
 

@@ -50,8 +50,8 @@ class Queue:
         priority_seconds: float = 60.0,
         served: Sequence[str] = (),
     ) -> None:
-        """`priority_seconds` is what a step of priority is worth: see claim_jobs.sql. `served` are all job types that this
-        worker ever claims."""
+        """`priority_seconds` is what a step of priority is worth: see claim_jobs.sql. `served` are all job types that
+        this worker ever claims."""
         self.database = database
         self.worker_id = worker_id
         self.max_attempts = max_attempts
@@ -60,8 +60,8 @@ class Queue:
         self._complete = Together(self._complete_jobs)
 
     async def claim_jobs(self, job_types: Sequence[str], limit: int = 1) -> list[Job]:
-        """The next jobs in line for these job types, now ours: at most `limit`, in the order of service. Not repeated by
-        itself: a lost reply is found by the heartbeat."""
+        """The next jobs in line for these job types, now ours: at most `limit`, in the order of service. Not repeated
+        by itself: a lost reply is found by the heartbeat."""
         rows = await self.database.run(
             "claim_jobs",
             {

@@ -35,7 +35,7 @@ def query(name: str, limit: int = 1) -> LiteralString:
     remembers how to convert a text only up to 4,096 characters."""
     first, _, rest = (SQL / "queries" / f"{name}.sql").read_text().partition("\n")
     short = _INDENT.sub(" ", _COMMENT.sub("", rest))
-    return f"{first}\n{short}".replace("{limit}", str(limit))  # type: ignore[return-value]
+    return f"{first}\n{short}".replace("{limit}", str(limit))
 
 
 def split(text: str) -> list[str]:

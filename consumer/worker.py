@@ -35,7 +35,6 @@ from consumer.lane import Lane, Turn
 from consumer.lease import Lease, Leases, Trust
 from consumer.listen import Listener
 from consumer.process import Workshop, process
-from consumer.progress import paces
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.rescue import Rescuer
@@ -94,7 +93,7 @@ class Worker:
         self.leases = Leases(
             keeper, name, self.engine_names, settings.lease_seconds, trust, lambda: self.listener.lock_key
         )
-        self.hands = Hands(self.leases, paces.get, 2 * settings.claim_batch)
+        self.hands = Hands(self.leases, 2 * settings.claim_batch)
         self.heartbeat = Heartbeat(self.leases, Rescuer(keeper, settings.lease_seconds))
         self.listener.on_lock = self.heartbeat.hurry
         self.lane = Lane(Watchdog(settings.phase_seconds))
@@ -203,8 +202,8 @@ class Worker:
                 return
             self._taken += len(leases)
             for lease in sorted(leases, key=lambda lease: lease.job.lost):
-                # A job that ended with its worker may be what ends workers: it is worked on alone, and costs no other one
-                # an attempt.
+                # A job that ended with its worker may be what ends workers: it is worked on alone, and costs no other
+                # one an attempt.
                 if lease.job.lost:
                     await self.hands.empty()
                 self.hands.work(lease, self._guard("job", partial(self._work, lease, turn)))

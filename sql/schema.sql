@@ -178,6 +178,8 @@ CREATE FUNCTION consumer.create_rows() RETURNS trigger
 declare
   job record;
 begin
+  perform consumer.refuse_if_too_many(sender.user_id)
+  from (select distinct j.user_id from new_jobs j where j.engine is not null and j.status = 'queued') as sender;
   perform consumer.admit(array(
     select distinct j.user_id from new_jobs j
     where j.engine is not null and j.status = 'queued' and j.queue_at is null and j.available_at is null
@@ -422,6 +424,19 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.keep_tag() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if old.finish_tag > (select max(c.tag) from consumer.clocks c where c.engine = old.engine) then
+    insert into consumer.user_tags as t (user_id, engine, tag) values (old.user_id, old.engine, old.finish_tag)
+    on conflict (user_id, engine) do update set tag = greatest(t.tag, excluded.tag);
+  end if;
+  return null;
+end
+$$;
+
 CREATE TABLE consumer.user_limits (
     id bigint NOT NULL,
     user_id uuid,
@@ -479,6 +494,8 @@ CREATE FUNCTION consumer.line_up(job public.jobs, kind consumer.job_types) RETUR
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS $$
 declare
   seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1)
@@ -490,12 +507,17 @@ begin
   where j.job_type = job.job_type and j.priority = job.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
   order by j.queue_at, j.created_at
   limit 1;
-  if not found and consumer.rests(job.engine) then
-    -- It comes in where the others are, or it would go before them for as long as it rested.
+  if not found and not exists (
+    select from consumer.job_types t
+    where t.engine = job.engine and exists (
+      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    )
+  ) then
+    -- Nobody waits for this engine: it comes in where the others are, or it would go before them for as long as it rested.
     select greatest(clock, max(c.tag)) into clock from consumer.clocks c;
     update consumer.clocks c set tag = clock
     where (c.engine, c.slot) in (
-      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.tag < clock order by o.slot limit 1
+      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.slot = -1 and o.tag < clock
       for update skip locked
     );
   elsif head.attempts = 0 then
@@ -504,6 +526,7 @@ begin
   end if;
   job.start_tag := coalesce(greatest(
     (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
+    (select t.tag from consumer.user_tags t where t.user_id = job.user_id and t.engine = job.engine),
     clock
   ), now());
   job.finish_tag := job.start_tag + make_interval(secs => seconds);
@@ -672,11 +695,14 @@ begin
     return;
   end if;
   begin
-    perform set_config('lock_timeout', '800ms', true);
+    perform set_config('lock_timeout', case when consumer.api_role() then '3s' else '800ms' end, true);
     perform pg_advisory_xact_lock(7120, hashtext(sender::text));
     perform set_config('lock_timeout', patience, true);
   exception
-    when lock_not_available then null;
+    when lock_not_available then
+      if consumer.api_role() then
+        raise exception 'You send too many jobs at the same time; send this one again.' using errcode = 'PT429';
+      end if;
   end;
 end
 $$;
@@ -717,7 +743,6 @@ begin
   new.queue_at := null;
   if new.status = 'queued' then
     perform consumer.one_by_one(new.user_id);
-    perform consumer.refuse_if_too_many(new.user_id);
     -- Whose time has not come, or who is held, gets its place when it comes in line.
     new.start_tag := null;
     new.finish_tag := null;
@@ -787,9 +812,9 @@ begin
     return;
   end if;
   select count(*) into queued from (
-    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most
+    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most + 1::bigint
   ) as found;
-  if queued >= most then
+  if queued > most then
     -- PostgREST answers with this HTTP status.
     raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
       using errcode = 'PT429';
@@ -900,31 +925,6 @@ begin
 end
 $$;
 
-CREATE FUNCTION consumer.rests(wanted text) RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
-    AS $$
-declare
-  served text[] := array(
-    select unnest(w.job_types) from consumer.workers w where w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
-  );
-begin
-  -- What nobody serves stands in line for ever, and says nothing about those who are served.
-  return not exists (
-    select from consumer.job_types t
-    where t.engine = wanted and (t.job_type = any (served) or served = '{}') and exists (
-      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-    )
-  );
-end
-$$;
-
-COMMENT ON FUNCTION consumer.rests(wanted text) IS 'Whether nobody waits for an engine.';
-
 CREATE FUNCTION consumer.retry_job(wanted uuid) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -938,7 +938,6 @@ begin
   end if;
   select * into kind from consumer.job_types t where t.job_type = job.job_type;
   perform consumer.one_by_one(job.user_id);
-  perform consumer.refuse_if_too_many(job.user_id);
   job.queue_at := null;
   job.start_tag := null;
   job.finish_tag := null;
@@ -957,6 +956,7 @@ begin
   where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';
   update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
   where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed';
+  perform consumer.refuse_if_too_many(job.user_id);
   perform consumer.admit(array[job.user_id]);
   perform pg_notify('consumer_jobs', '');
   return 'queued';
@@ -969,7 +969,7 @@ CREATE FUNCTION consumer.start_clock() RETURNS trigger
     AS $$
 begin
   insert into consumer.clocks (engine, slot, tag)
-  select new.engine, slot, coalesce((select max(c.tag) from consumer.clocks c), now()) from generate_series(0, 15) as slot
+  select new.engine, slot, coalesce((select max(c.tag) from consumer.clocks c), now()) from generate_series(-1, 15) as slot
   on conflict do nothing;
   return null;
 end
@@ -1059,7 +1059,7 @@ CREATE TABLE consumer.clocks (
 )
 WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='100', fillfactor='50');
 
-COMMENT ON TABLE consumer.clocks IS 'Each engine''s clock: the latest start_tag claimed from it. Several slots, so that claims do not wait for each other.';
+COMMENT ON TABLE consumer.clocks IS 'Each engine''s clock: the latest start_tag claimed from it. Several slots, so that claims do not wait for each other; -1 is for inserts.';
 
 CREATE TABLE consumer.created (
     object text NOT NULL,
@@ -1095,6 +1095,14 @@ ALTER TABLE consumer.user_limits ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE consumer.user_tags (
+    user_id uuid NOT NULL,
+    engine text NOT NULL,
+    tag timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE consumer.user_tags IS 'The last finish_tag of jobs that their user deleted: the service was given all the same.';
 
 CREATE SEQUENCE consumer.versions
     START WITH 1
@@ -1198,6 +1206,9 @@ ALTER TABLE ONLY consumer.user_limits
 ALTER TABLE ONLY consumer.user_limits
     ADD CONSTRAINT user_limits_user_id_key UNIQUE NULLS NOT DISTINCT (user_id);
 
+ALTER TABLE ONLY consumer.user_tags
+    ADD CONSTRAINT user_tags_pkey PRIMARY KEY (user_id, engine);
+
 ALTER TABLE ONLY consumer.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
@@ -1251,6 +1262,8 @@ CREATE TRIGGER consumer_guard BEFORE DELETE OR UPDATE ON public.jobs FOR EACH RO
 CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos FOR EACH ROW WHEN ((CURRENT_USER = ANY (ARRAY['anon'::name, 'authenticated'::name]))) EXECUTE FUNCTION consumer.guard_asset();
 
 CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status, engine, available_at ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (new.queue_at IS NULL) AND ((old.engine IS NULL) OR ((old.status IS DISTINCT FROM 'queued'::text) AND (new.available_at IS NULL)) OR ((old.available_at IS NOT NULL) AND (new.available_at IS NULL) AND (new.start_tag IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
+
+CREATE TRIGGER consumer_keep_tag AFTER DELETE ON public.jobs FOR EACH ROW WHEN (((old.engine IS NOT NULL) AND (old.claim_id IS NOT NULL))) EXECUTE FUNCTION consumer.keep_tag();
 
 CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (NOT (new.status IS DISTINCT FROM old.status)) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
 
@@ -1307,6 +1320,8 @@ CREATE POLICY consumer_nobody ON consumer.orphans USING (false);
 
 CREATE POLICY consumer_nobody ON consumer.replaced USING (false);
 
+CREATE POLICY consumer_nobody ON consumer.user_tags USING (false);
+
 CREATE POLICY consumer_worker ON consumer.clocks TO consumer_worker USING (true) WITH CHECK (true);
 
 CREATE POLICY consumer_worker ON consumer.job_types TO consumer_worker USING (true) WITH CHECK (true);
@@ -1324,6 +1339,8 @@ ALTER TABLE consumer.orphans ENABLE ROW LEVEL SECURITY;
 ALTER TABLE consumer.replaced ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE consumer.user_limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE consumer.user_tags ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE consumer.workers ENABLE ROW LEVEL SECURITY;
 
@@ -1406,6 +1423,8 @@ GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO authenticated;
 
 REVOKE ALL ON FUNCTION consumer.keep_in_line() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.keep_tag() FROM PUBLIC;
+
 GRANT SELECT ON TABLE consumer.user_limits TO consumer_worker;
 
 REVOKE ALL ON FUNCTION consumer.limits_of(wanted uuid) FROM PUBLIC;
@@ -1469,8 +1488,6 @@ REVOKE ALL ON FUNCTION consumer.refuse_unless_plain(job public.jobs) FROM PUBLIC
 REVOKE ALL ON FUNCTION consumer.refuse_while_rows(revision text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.replace_ours() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION consumer.rests(wanted text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.retry_job(wanted uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION consumer.retry_job(wanted uuid) TO authenticated;

@@ -22,6 +22,8 @@ class ModelJob:
     """The status of each, in order of index."""
     place: str | None = "line"
     """Where it waits: in `line`, for a promotion since it is `due`, or until `later`."""
+    held_back: bool = False
+    """In line, and yet outside it: its user has as many running as may be."""
     status: str = "queued"
     attempts: int = 0
     worker: UUID | None = None
@@ -32,13 +34,12 @@ class ModelJob:
     errors: int = 0
     own: set[int] = field(default_factory=set)
     """The indexes whose rows the application has replaced."""
-    gone: bool = False
     final: tuple[Row, list[Row]] | None = None
     """All that the rows held when it was first seen to be over."""
 
     def held(self, claim: Job) -> bool:
         """Whether what this claim writes must take effect."""
-        return self.status == "processing" and self.claim_id == claim.claim_id and not self.gone
+        return self.status == "processing" and self.claim_id == claim.claim_id
 
     def claim(self, worker: UUID, claim: Job) -> None:
         self.status, self.place, self.worker, self.claim_id = "processing", None, worker, claim.claim_id
@@ -47,7 +48,7 @@ class ModelJob:
 
     def advance(self, percent: int, index: int) -> None:
         self.progress = max(percent, self.progress or 0)
-        if self.images[index] != "completed":
+        if index < len(self.images) and self.images[index] != "completed":
             self.images[index] = "processing"
 
     def requeue(self, place: str, *, give_back: bool = False, error: bool = False) -> None:
@@ -82,13 +83,14 @@ class ModelJob:
         self.own.add(index)
         self.final = None
 
-    def check(self, row: Row, images: list[Row]) -> None:
-        """The rows say what this says."""
+    def check(self, row: Row, images: list[Row], *, limited: bool) -> None:
+        """The rows say what this says; they alone say which jobs of a `limited` user are held back."""
+        self.held_back = limited and self.place == "line" and row["queue_at"] is None
         told = {name: getattr(self, name) for name in ("status", "attempts", "claim_id")}
         told |= {"worker_id": self.worker, "enhanced_prompt": self.prompt}
         assert {name: row[name] for name in told} == told
         assert [(image["image_index"], image["status"]) for image in images] == [*enumerate(self.images)]
-        assert (row["queue_at"] is not None) == (self.place == "line")
+        assert (row["queue_at"] is not None) == (self.place == "line" and not self.held_back)
         assert (row["available_at"] is not None) == (self.place in ("due", "later"))
         assert (row["completed_at"] is not None) == (self.status in FINAL)
         assert (row["error_message"] is not None) == (self.status == "failed")

@@ -24,8 +24,8 @@ TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "id": UUID, "user_id": UUID, "job_type": TEXT, "status": TEXT, "original_prompt": TEXT, "enhanced_prompt": TEXT,
         "metadata": JSON, "error_message": TEXT, "attempts": WHOLE, "max_attempts": WHOLE, "created_at": TIME,
         "started_at": TIME, "completed_at": TIME, "image_id": UUID, "video_id": UUID, "engine": TEXT, "priority": WHOLE,
-        "available_at": TIME, "start_tag": TIME, "finish_tag": TIME, "queue_at": TIME, "worker_id": UUID, "claim_id": ("bigint",),
-        "idempotency_key": TEXT, "errors": JSON, "updated_at": TIME, "version": ("bigint",),
+        "available_at": TIME, "start_tag": TIME, "finish_tag": TIME, "queue_at": TIME, "worker_id": UUID,
+        "claim_id": ("bigint",), "idempotency_key": TEXT, "errors": JSON, "updated_at": TIME, "version": ("bigint",),
     },
     "images": {**RESULTS, "prompt": TEXT, "image_url": TEXT},
     "videos": {

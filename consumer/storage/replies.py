@@ -4,7 +4,7 @@ Most errors come as HTTP 400, and the body has the true status; a gateway in fro
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
@@ -102,18 +102,20 @@ def retry_after_of(error: BaseException | None) -> float:
     """The seconds of a Retry-After header in what led to this error, else 0."""
     while error is not None:
         if isinstance(error, httpx.HTTPStatusError):
-            return seconds_of(error.response.headers.get("retry-after"))
+            return seconds_of(error.response.headers)
         error = error.__cause__ or error.__context__
     return 0.0
 
 
-def seconds_of(retry_after: str | None) -> float:
-    """A Retry-After header, seconds or a date, as seconds from now."""
+def seconds_of(headers: Mapping[str, str]) -> float:
+    """A Retry-After header, seconds or a date, as seconds from now; a date is read by the clock that it comes from."""
+    retry_after = headers.get("retry-after")
     if retry_after is None:
         return 0.0
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
     except ValueError:
         return 0.0

@@ -98,7 +98,7 @@ class Resumable:
             return False
         reply = await self._http.head(url, headers=uploader.get_headers())
         if reply.status_code in PASSING or reply.status_code >= 500:
-            raise unavailable(self.bucket, str(reply.status_code), seconds_of(reply.headers.get("retry-after")))
+            raise unavailable(self.bucket, str(reply.status_code), seconds_of(reply.headers))
         offset = int(reply.headers.get("upload-offset", "-1"))
         if not reply.is_success or not 0 <= offset <= uploader.stop_at:
             # It expired, or is not ours: what a new one meets says more.
@@ -124,7 +124,7 @@ class Resumable:
             return unavailable(self.bucket, "the upload has expired")
         headers: dict[str, str] = uploader.request.response_headers if uploader.request else {}
         status, code = told(error)
-        return meaning(self.bucket, status, code, seconds_of(headers.get("retry-after")), content_type)
+        return meaning(self.bucket, status, code, seconds_of(headers), content_type)
 
 
 def told(error: TusCommunicationError) -> tuple[str, str]:

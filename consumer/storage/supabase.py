@@ -109,7 +109,7 @@ class SupabaseStorage:
         if code == NO_BUCKET and where != self.bucket:
             # A request named it; this worker works without.
             return StorageRefusedError(f"The project has no bucket {where}.")
-        return meaning(where, status, code, seconds_of(reply.headers.get("retry-after")))
+        return meaning(where, status, code, seconds_of(reply.headers))
 
     async def sign(self, keys: Sequence[str], seconds: int) -> dict[str, str]:
         """For each of `keys` that is there, a URL that shows it for so long to whoever has it."""

@@ -197,7 +197,11 @@ drop function if exists consumer.refuse_if_too_many(uuid);
 
 drop function if exists consumer.one_by_one(uuid);
 
-drop function if exists consumer.rests(text);
+drop trigger if exists consumer_keep_tag on public.jobs;
+
+drop function if exists consumer.keep_tag();
+
+drop table if exists consumer.user_tags;
 
 drop function if exists consumer.is_limited(uuid);
 

@@ -1,7 +1,7 @@
 -- What:  the order of service becomes start-time fair queueing: each job gets a start_tag, the virtual time at which its
 --        user's turn for it begins, and a finish_tag, so much later as the job costs (seconds of the average GPU, less for
 --        a user of more weight). start_tag = the later of the user's last finish_tag with this engine and the engine's
---        clock, which is the latest start_tag claimed from it, or from any while nobody waits for it. Jobs are served by
+--        clock, which is the latest start_tag claimed by a worker that serves it (or from any engine, while nobody waits for it). Jobs are served by
 --        start_tag, within the bounds of priority and affinity, which the claim knows. consumer.user_limits holds weights and limits of users; the job that
 --        exceeds max_queued is refused, and those that exceed max_running are held: queued, outside the line, without a
 --        time. A job that is held or delayed gets its tags when it comes in line. queue_position(job_id) tells a frontend how many jobs come first.
@@ -12,8 +12,8 @@
 -- An INSERT takes no lock that another INSERT would wait for longer than a moment, whatever the order of its users: a
 -- user's last finish_tag is read from an index, not written to a row. Two transactions of one user that insert at the
 -- same time would read the same one, and so a user could have many jobs for the price of one: the first user of a
--- transaction is locked for its length. Only the first, and with patience for less than a second, so that nothing can
--- wait in a circle; batches of many users come from somebody who is trusted.
+-- transaction is locked for its length. Only the first, so that no two INSERTs can wait for each other in a circle, and with
+-- some patience; batches of many users come from somebody who is trusted.
 
 set local lock_timeout = '5s';
 
@@ -32,7 +32,7 @@ create table if not exists consumer.clocks (
   primary key (engine, slot)
 );
 
-comment on table consumer.clocks is 'Each engine''s clock: the latest start_tag claimed from it. Several slots, so that claims do not wait for each other.';
+comment on table consumer.clocks is 'Each engine''s clock: the latest start_tag claimed from it. Several slots, so that claims do not wait for each other; -1 is for inserts.';
 
 create table if not exists consumer.user_limits (
   id bigint generated always as identity primary key,
@@ -44,6 +44,21 @@ create table if not exists consumer.user_limits (
 
 comment on table consumer.user_limits is 'Weights and limits of users, NULL for no limit; the row without user_id is for everybody who has none.';
 
+create table if not exists consumer.user_tags (
+  user_id uuid,
+  engine text,
+  tag timestamptz not null,
+  primary key (user_id, engine)
+);
+
+comment on table consumer.user_tags is 'The last finish_tag of jobs that their user deleted: the service was given all the same.';
+
+alter table consumer.user_tags enable row level security;
+
+drop policy if exists consumer_nobody on consumer.user_tags;
+
+create policy consumer_nobody on consumer.user_tags using (false);
+
 alter table consumer.clocks enable row level security;
 
 alter table consumer.user_limits enable row level security;
@@ -52,7 +67,7 @@ create or replace function consumer.start_clock() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   insert into consumer.clocks (engine, slot, tag)
-  select new.engine, slot, coalesce((select max(c.tag) from consumer.clocks c), now()) from generate_series(0, 15) as slot
+  select new.engine, slot, coalesce((select max(c.tag) from consumer.clocks c), now()) from generate_series(-1, 15) as slot
   on conflict do nothing;
   return null;
 end
@@ -63,7 +78,7 @@ after insert or update of engine on consumer.job_types
 for each row execute function consumer.start_clock();
 
 insert into consumer.clocks (engine, slot, tag)
-select distinct engine, slot, now() from consumer.job_types cross join generate_series(0, 15) as slot
+select distinct engine, slot, now() from consumer.job_types cross join generate_series(-1, 15) as slot
 on conflict do nothing;
 
 create or replace function consumer.limits_of(wanted uuid) returns consumer.user_limits
@@ -84,11 +99,14 @@ begin
     return;
   end if;
   begin
-    perform set_config('lock_timeout', '800ms', true);
+    perform set_config('lock_timeout', case when consumer.api_role() then '3s' else '800ms' end, true);
     perform pg_advisory_xact_lock(7120, hashtext(sender::text));
     perform set_config('lock_timeout', patience, true);
   exception
-    when lock_not_available then null;
+    when lock_not_available then
+      if consumer.api_role() then
+        raise exception 'You send too many jobs at the same time; send this one again.' using errcode = 'PT429';
+      end if;
   end;
 end
 $$;
@@ -103,9 +121,9 @@ begin
     return;
   end if;
   select count(*) into queued from (
-    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most
+    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most + 1::bigint
   ) as found;
-  if queued >= most then
+  if queued > most then
     -- PostgREST answers with this HTTP status.
     raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
       using errcode = 'PT429';
@@ -118,29 +136,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select (consumer.limits_of(wanted)).max_running is not null
 $$;
 
-create or replace function consumer.rests(wanted text) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
-set enable_hashjoin = off set enable_mergejoin = off as $$
-declare
-  served text[] := array(
-    select unnest(w.job_types) from consumer.workers w where w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
-  );
-begin
-  -- What nobody serves stands in line for ever, and says nothing about those who are served.
-  return not exists (
-    select from consumer.job_types t
-    where t.engine = wanted and (t.job_type = any (served) or served = '{}') and exists (
-      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-    )
-  );
-end
-$$;
-
-comment on function consumer.rests(text) is 'Whether nobody waits for an engine.';
-
 -- A session keeps the plans that it makes here, perhaps made when the table was empty: only its indexes may be used.
 create or replace function consumer.line_up(job public.jobs, kind consumer.job_types) returns public.jobs
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   seconds double precision := coalesce(kind.cost * consumer.asset_count(job.metadata, kind) / kind.default_count, 1)
     / coalesce((consumer.limits_of(job.user_id)).weight, 1);
@@ -151,12 +150,17 @@ begin
   where j.job_type = job.job_type and j.priority = job.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
   order by j.queue_at, j.created_at
   limit 1;
-  if not found and consumer.rests(job.engine) then
-    -- It comes in where the others are, or it would go before them for as long as it rested.
+  if not found and not exists (
+    select from consumer.job_types t
+    where t.engine = job.engine and exists (
+      select from public.jobs j where j.job_type = t.job_type and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    )
+  ) then
+    -- Nobody waits for this engine: it comes in where the others are, or it would go before them for as long as it rested.
     select greatest(clock, max(c.tag)) into clock from consumer.clocks c;
     update consumer.clocks c set tag = clock
     where (c.engine, c.slot) in (
-      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.tag < clock order by o.slot limit 1
+      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.slot = -1 and o.tag < clock
       for update skip locked
     );
   elsif head.attempts = 0 then
@@ -165,6 +169,7 @@ begin
   end if;
   job.start_tag := coalesce(greatest(
     (select max(j.finish_tag) from public.jobs j where j.user_id = job.user_id and j.engine = job.engine and j.finish_tag is not null),
+    (select t.tag from consumer.user_tags t where t.user_id = job.user_id and t.engine = job.engine),
     clock
   ), now());
   job.finish_tag := job.start_tag + make_interval(secs => seconds);
@@ -212,6 +217,22 @@ end
 $$;
 
 comment on function consumer.admit(uuid[]) is 'Put held jobs of these users in line, as far as max_running lets them; says how many.';
+
+create or replace function consumer.keep_tag() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if old.finish_tag > (select max(c.tag) from consumer.clocks c where c.engine = old.engine) then
+    insert into consumer.user_tags as t (user_id, engine, tag) values (old.user_id, old.engine, old.finish_tag)
+    on conflict (user_id, engine) do update set tag = greatest(t.tag, excluded.tag);
+  end if;
+  return null;
+end
+$$;
+
+create or replace trigger consumer_keep_tag
+after delete on public.jobs
+for each row when (old.engine is not null and old.claim_id is not null)
+execute function consumer.keep_tag();
 
 create or replace function consumer.apply_limits() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -266,7 +287,6 @@ begin
   new.queue_at := null;
   if new.status = 'queued' then
     perform consumer.one_by_one(new.user_id);
-    perform consumer.refuse_if_too_many(new.user_id);
     -- Whose time has not come, or who is held, gets its place when it comes in line.
     new.start_tag := null;
     new.finish_tag := null;
@@ -286,6 +306,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job record;
 begin
+  perform consumer.refuse_if_too_many(sender.user_id)
+  from (select distinct j.user_id from new_jobs j where j.engine is not null and j.status = 'queued') as sender;
   perform consumer.admit(array(
     select distinct j.user_id from new_jobs j
     where j.engine is not null and j.status = 'queued' and j.queue_at is null and j.available_at is null
@@ -419,7 +441,6 @@ begin
   end if;
   select * into kind from consumer.job_types t where t.job_type = job.job_type;
   perform consumer.one_by_one(job.user_id);
-  perform consumer.refuse_if_too_many(job.user_id);
   job.queue_at := null;
   job.start_tag := null;
   job.finish_tag := null;
@@ -438,6 +459,7 @@ begin
   where i.job_id = job.id and i.image_index is not null and i.status is distinct from 'completed';
   update public.videos v set status = 'queued', progress = null, error_message = null, updated_at = now()
   where v.job_id = job.id and v.image_index is not null and v.status is distinct from 'completed';
+  perform consumer.refuse_if_too_many(job.user_id);
   perform consumer.admit(array[job.user_id]);
   perform pg_notify('consumer_jobs', '');
   return 'queued';
@@ -503,7 +525,7 @@ return consumer.queue_position(job_id);
 comment on function public.queue_position(uuid) is 'The place of a job of yours in line: 1 is next, 0 is running, NULL is over; 1000 stands for 1000 or more.';
 
 revoke all on function
-  consumer.start_clock(), consumer.limits_of(uuid), consumer.is_limited(uuid), consumer.rests(text), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
+  consumer.start_clock(), consumer.limits_of(uuid), consumer.is_limited(uuid), consumer.keep_tag(), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
   consumer.line_up(public.jobs, consumer.job_types), consumer.admit(uuid[]), consumer.apply_limits(),
   consumer.queue_position(uuid)
 from public;

@@ -28,7 +28,7 @@ heads as (
   select lines.job_type, lines.priority, head.*
   from lines
   cross join lateral (
-    select j.id, j.engine, j.queue_at, j.created_at from public.jobs j
+    select j.id, j.queue_at, j.created_at from public.jobs j
     where j.job_type = lines.job_type and j.priority = lines.priority and j.queue_at >= lines.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     order by j.queue_at, j.created_at
     limit {limit}
@@ -93,13 +93,15 @@ claimed as (
   where j.id = any (array(select id from next))
   returning j.*
 ),
--- The clock of an engine is at what was claimed, or at what was passed over for it.
+-- The clock is at what was claimed, or at what was passed over for it; of all engines that this worker serves, or one that
+-- rests would come in before them, for as long as it rested.
 latest as (
-  select c.engine, least(max(c.start_tag), (
-    select min(h.queue_at) from heads h where h.engine = c.engine and h.id not in (select id from claimed)
-  )) as tag
-  from claimed c
-  group by c.engine
+  select distinct t.engine, passed.tag
+  from consumer.job_types t
+  cross join (
+    select least(max(c.start_tag), (select min(queue_at) from heads where id not in (select id from claimed))) as tag from claimed c
+  ) as passed
+  where t.job_type = any (%(served)s)
 ),
 -- No claim waits for another one to tell the time: that one has claimed at about the same place.
 slots as (

@@ -19,8 +19,10 @@ class Disk:
         self._filler = folder / "filler"
         folder.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
-        mounted = subprocess.run(mount, stderr=subprocess.DEVNULL, check=False).returncode == 0
-        self.kind = "tmpfs" if mounted else "limit"
+        self.kind = "limit"
+        with suppress(FileNotFoundError, subprocess.CalledProcessError):
+            subprocess.run(mount, stderr=subprocess.DEVNULL, check=True)
+            self.kind = "tmpfs"
 
     def fill(self) -> None:
         """Leave no room."""

@@ -1,5 +1,7 @@
 """What a run leaves behind: rows, objects and published changes, and what was done to whom."""
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from uuid import UUID, uuid4
 from psycopg.rows import dict_row
 
 from decoding import Change, Publication
-from plan import Order
+from plan import UPLOAD_SECONDS, Order
 from postgres import Database
 from stand_in import BUCKET, StorageServer
 
@@ -46,8 +48,10 @@ class Evidence:
     repeated: Mapping[UUID, int]
     excused: Mapping[str, set[str]]
     """Why a worker may have lost a job, by its id."""
-    blamed: frozenset[str]
-    """Types of errors that cost an attempt with good reason in a run of this kind, beside those of the orders."""
+    unheard: set[str]
+    """The workers that could not tell the database that they leave."""
+    tried: Mapping[str, float]
+    """For how many seconds, at the most, an upload of a job went on in vain, by the job's id."""
     jobs: list[Row]
     images: list[Row]
     videos: list[Row]
@@ -58,9 +62,10 @@ class Evidence:
 
 def rows(db: Database) -> dict[str, list[Row]]:
     """Every row that matters."""
-    tables = {"jobs": "public.jobs", "images": "public.images", "videos": "public.videos", "workers": "consumer.workers"}
+    tables = ("public.jobs", "public.images", "public.videos", "consumer.workers")
     with db.connect(row_factory=dict_row) as connection:
-        return {name: connection.execute(f"select * from {table}".encode()).fetchall() for name, table in tables.items()}
+        found = {table: connection.execute(f"select * from {table}".encode()).fetchall() for table in tables}
+    return {table.partition(".")[2]: of_table for table, of_table in found.items()}
 
 
 def objects(api: StorageServer | None, folder: Path) -> dict[str, bytes]:
@@ -71,3 +76,17 @@ def objects(api: StorageServer | None, folder: Path) -> dict[str, bytes]:
     root = folder / BUCKET
     found = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".part")
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+def tried(api: StorageServer | None, known: bool) -> dict[str, float]:
+    """For how many seconds, at the most, an upload of each job went on, with the pause that would have come next; of a
+    local storage that is only `known` to be never in vain."""
+    times = defaultdict(list)
+    for request in api.seen("POST", f"/object/{BUCKET}/") if api else ():
+        times[request.path].append(request.at)
+    longest: dict[str, float] = defaultdict(lambda: 0.0 if known else math.inf)
+    for path, at in times.items():
+        job = path.split("/")[4]
+        pause = max(1.0, min(5.0, 0.2 * 2 ** len(at)))
+        longest[job] = max(longest[job], at[-1] - at[0] + UPLOAD_SECONDS + pause)
+    return longest

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from cable import Cable
-from plan import LEASE, Plan
+from plan import UPLOAD_SECONDS, Plan
 from workers import PLUGIN, Site, Worker
 
 ROOT = Path(__file__).parents[2]
@@ -18,10 +18,8 @@ PATHS = ":".join(map(str, (Path(__file__).parent / "plugin", PLUGIN, ROOT)))
 PAUSE = 1.0
 """Seconds before a process that has ended is followed by another."""
 
-UNHEARD = "left, and the database did not hear it"
-
-SLOW = 0.4 * LEASE
-"""A worker that was held up for longer may be taken for dead: it could not beat, and the machine is slow as well."""
+SLOW = 0.8
+"""A worker that was held up for so many seconds may be taken for dead: the shortest lease is not much longer."""
 
 
 @dataclass
@@ -40,10 +38,16 @@ class Place:
     wake_at: float | None = None
     drained: bool = False
 
+    @property
+    def works(self) -> bool:
+        """Whether a worker is here that has started and does not stand still."""
+        return bool(self.worker and self.worker.events("worker.started") and self.stand_still is None)
+
 
 class Fleet:
     """`excused` tells why a job may have been lost by a worker, by the worker's id in the rows; `tally` counts what
-    befell them, `odd_ends` tells of processes that ended without a reason."""
+    befell them, `odd_ends` tells of processes that ended without a reason, `unheard` are those that could not tell the
+    database that they leave."""
 
     def __init__(self, site: Site, plan: Plan, storage: dict[str, str]) -> None:
         self.site = site
@@ -52,6 +56,7 @@ class Fleet:
         self.tally: Counter[str] = Counter()
         self.odd_ends: list[str] = []
         self.excused: defaultdict[str, set[str]] = defaultdict(set)
+        self.unheard: set[str] = set()
         self._storage = storage
         self._blows = iter(plan.blows)
 
@@ -94,10 +99,7 @@ class Fleet:
 
     def awake(self) -> bool:
         """Whether every worker runs, listens, and nobody stands still."""
-        return all(
-            place.worker and place.worker.events("worker.started") and place.stand_still is None
-            for place in self.places
-        )
+        return all(place.works for place in self.places)
 
     def ids(self) -> set[str]:
         """Of the workers that run now, as the rows call them."""
@@ -117,7 +119,7 @@ class Fleet:
             draining = next(number for number, event in enumerate(said) if event["event"] == "worker.draining")
             if any(event["event"] == "database.away" for event in said[draining:]):
                 # Nobody is left who would see that it is gone.
-                self.excuse(place, UNHEARD)
+                self.unheard |= {event["worker_id"] for event in place.worker.events("worker.started")}
         return codes
 
     def close(self) -> None:
@@ -130,10 +132,13 @@ class Fleet:
     def _start(self, place: Place) -> None:
         blows = json.dumps([asdict(blow) for blow in next(self._blows, ())])
         place.stand_still, place.wake_at, place.stops, place.drained = None, None, 0, False
+        settings = {
+            "lease_seconds": str(self.plan.lease), "upload_seconds": str(UPLOAD_SECONDS), "sweep_seconds": "1",
+            "probe_seconds": "1", "grace_seconds": "1", **self._storage,
+        }  # fmt: skip
         place.worker = self.site.start(
-            DATABASE_URL=place.cable.dsn, CONSUMER_LISTEN_URL=place.ear.dsn, PYTHONPATH=PATHS,
+            **settings, DATABASE_URL=place.cable.dsn, CONSUMER_LISTEN_URL=place.ear.dsn, PYTHONPATH=PATHS,
             CHAOS_BLOWS=blows, CHAOS_CLOCK=str(self.plan.clocks[place.number]),
-            lease_seconds=str(LEASE), sweep_seconds="1", probe_seconds="1", grace_seconds="1", **self._storage,
         )  # fmt: skip
 
     def _wake(self, place: Place, worker: Worker) -> None:
@@ -154,7 +159,7 @@ class Fleet:
 
     def _tell(self, place: Place, what: str, seconds: float) -> None:
         self.tally[what] += 1
-        self.tally["zombies"] += seconds > LEASE
+        self.tally["zombies"] += seconds > self.plan.lease
         if seconds > SLOW:
             self.excuse(place, what)
 
@@ -175,7 +180,8 @@ class Fleet:
         if code == 0:
             return place.drained
         if code == -signal.SIGTERM:
-            return not worker.events("worker.started")
+            # Before it could hear that, or when it had nothing left to do.
+            return not worker.events("worker.started") or bool(worker.events("worker.stopped"))
         if code == 3:
             return bool(worker.events("worker.draining"))
         # The database was not there when it started.

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from consumer.delivery import TRIES
 from evidence import MAX_ATTEMPTS, Evidence, Row
-from fleet import UNHEARD
+from plan import UPLOAD_SECONDS
 
 FINAL = ("completed", "failed", "cancelled")
 LEGAL = {
@@ -93,7 +94,10 @@ def attempts_have_reasons(evidence: Evidence) -> Iterator[Finding]:
             if error["type"] == "WorkerLost":
                 if not evidence.excused.get(str(error["worker"])):
                     yield job["id"], f"attempt {error['attempt']} was taken from {error['worker']}, which was well"
-            elif error["type"] not in (orders[job["id"]].raises, *evidence.blamed):
+            elif error["type"] == "StorageUnavailableError":
+                if evidence.tried[str(job["id"])] < TRIES * UPLOAD_SECONDS:
+                    yield job["id"], f"attempt {error['attempt']} gave up its uploads too soon"
+            elif error["type"] != orders[job["id"]].raises:
                 yield job["id"], f"attempt {error['attempt']} ended with {error['type']}: {error['message']}"
 
 
@@ -247,7 +251,7 @@ def claims_are_new(evidence: Evidence) -> Iterator[Finding]:
 def workers_are_gone(evidence: Evidence) -> Iterator[Finding]:
     """Of workers that have left, and of those that died, no row stays, unless the last of all could not say so."""
     for worker in evidence.workers:
-        if UNHEARD not in evidence.excused.get(str(worker["id"]), ()):
+        if str(worker["id"]) not in evidence.unheard:
             yield worker["id"], f"{worker['name']} still has a row"
 
 
@@ -264,7 +268,8 @@ def jobs_with_images(evidence: Evidence) -> Iterator[tuple[Row, list[Row]]]:
 INVARIANTS: dict[str, Callable[[Evidence], Iterator[Finding]]] = {
     invariant.__name__.replace("_", " "): invariant
     for invariant in (
-        every_job_ends, ends_have_reasons, attempts_are_bounded, attempts_have_reasons, rows_belong_together, rows_agree,
-        objects_match, objects_have_their_keys, ends_are_final, images_are_published_once, claims_are_new, workers_are_gone,
+        every_job_ends, ends_have_reasons, attempts_are_bounded, attempts_have_reasons,
+        rows_belong_together, rows_agree, objects_match, objects_have_their_keys,
+        ends_are_final, images_are_published_once, claims_are_new, workers_are_gone,
     )
 }  # fmt: skip

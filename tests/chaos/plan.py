@@ -8,7 +8,8 @@ from consumer.failpoints import Point
 
 WORKERS = 3
 USERS = 3
-LEASE = 2.0
+LEASES = (2.0, 2.0, 2.0, 8.0)
+UPLOAD_SECONDS = 1.0
 FIRST, LAST = 0.3, 5.0
 """The seconds of a run between which jobs come and faults begin."""
 
@@ -57,6 +58,7 @@ class Plan:
     seed: int
     kind: str
     storage: str
+    lease: float
     orders: tuple[Order, ...]
     faults: tuple[Fault, ...]
     blows: tuple[tuple[Blow, ...], ...]
@@ -65,13 +67,13 @@ class Plan:
     """By how many seconds each worker's wall clock is wrong."""
 
 
-SHORT, LONG, OUTAGE = (0.2, 0.8), (2.5, 4.0), (LEASE + 0.5, LEASE + 2.0)
+SHORT, LONG, LATE = (0.2, 0.8), (2.5, 4.0), (3.0, 5.0)
 FAULTS: dict[str, dict[str, tuple[float, float]]] = {
-    "processes": {"kill": SHORT, "stop": SHORT, "zombie": LONG, "drain": SHORT},
-    "database": {"database killed": SHORT, "database away": OUTAGE, "database read-only": (0.5, 2.0)},
+    "processes": {"kill": SHORT, "stop": SHORT, "zombie": LATE, "drain": SHORT},
+    "database": {"database killed": SHORT, "database away": LONG, "database read-only": (0.5, 2.0)},
     "network": {
         "connections cut": SHORT, "connections swallowed": SHORT, "worker cut off": SHORT,
-        "worker cut off for long": LONG, "reply lost": SHORT, "notify lost": (1.0, 3.0),
+        "worker cut off for long": LATE, "reply lost": SHORT, "notify lost": (1.0, 3.0),
     },
     "storage": {
         "500": SHORT, "429": SHORT, "429 with a date": SHORT, "hang": SHORT, "reply lost by the storage": SHORT,
@@ -95,10 +97,10 @@ def draw(seed: int, kind: str | None = None) -> Plan:
     faults = [_fault(dice, *dice.choice(list(names.items()))) for _ in range(dice.randint(4, 7))]
     violent = kind in ("processes", "everything")
     return Plan(
-        seed, kind, storage,
+        seed, kind, storage, dice.choice(LEASES),
         tuple(sorted((_order(dice) for _ in range(dice.randint(12, 18))), key=lambda order: order.at)),
         tuple(sorted(faults, key=lambda fault: fault.at)),
-        tuple(tuple(_blow(dice) for _ in range(dice.randint(0, 2))) for _ in range(WORKERS + 3 if violent else 0)),
+        tuple(tuple(_blow(dice) for _ in range(dice.randint(1, 2))) for _ in range(WORKERS + 3 if violent else 0)),
         tuple(float(dice.choice((0, -420, 420))) for _ in range(WORKERS)),
     )  # fmt: skip
 
@@ -115,7 +117,7 @@ def _order(dice: random.Random) -> Order:
 
 def _blow(dice: random.Random) -> Blow:
     do = dice.choice(("kill", "stop"))
-    return Blow(dice.choice(list(Point)).value, dice.randint(1, 4), do, dice.uniform(*dice.choice((SHORT, LONG))))
+    return Blow(dice.choice(list(Point)).value, dice.randint(1, 4), do, dice.uniform(*dice.choice((SHORT, LATE, LATE))))
 
 
 def _fault(dice: random.Random, name: str, how_long: tuple[float, float]) -> Fault:

@@ -1,10 +1,12 @@
-"""Any number of runs: `python tests/chaos/run.py --runs 100 --seed 1 [--only KIND]`. One line a run, a table at the end.
+"""Any number of runs: `python tests/chaos/run.py --runs 100 --seed 1 [--only KIND]`. One line each, then a table.
 
-A run is drawn from its seed, so that one that failed can be seen again; processes keep their own time, so that it may take
-another course. Exits with 1 if any invariant was violated.
+A run is drawn from its seed, so that one that failed can be seen again; processes keep their own time, so that it may
+take another course. Exits with 1 if any invariant was violated.
 """
+# ruff: noqa: T201
 
 import argparse
+import signal
 import sys
 import tempfile
 import traceback
@@ -31,6 +33,8 @@ def main() -> int:
     parser.add_argument("--only", choices=KINDS, help="only this kind of faults")
     parser.add_argument("--logs", type=Path, help="a folder for what the workers said in runs that failed")
     args = parser.parse_args()
+    # Workers must not outlive it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     outcomes = []
     with embedded.start(settings=SETTINGS) as server:
         databases = Databases(server.dsn(user="supabase_admin"))
@@ -59,12 +63,13 @@ def one(plan: Plan, server: embedded.Server, databases: Databases) -> Outcome:
 def tell(outcome: Outcome) -> None:
     """One line, and one for each violation."""
     plan = outcome.plan
-    busy = f" (this machine stood still for {outcome.slept:.1f} s)" if outcome.slept > 0.5 else ""
-    print(
-        f"seed {plan.seed} {plan.kind}/{plan.storage} {outcome.seconds:.1f} s | {listed(outcome.faults)} | "
-        f"{listed(outcome.ends)} | attempts {listed(outcome.attempts)} | {len(outcome.violations)} violations{busy}",
-        flush=True,
-    )
+    busy = f" (this machine stood still for {outcome.slept:.1f} s)" if outcome.slept > 1 else ""
+    parts = (
+        f"seed {plan.seed} {plan.kind}/{plan.storage}/{plan.lease:g} {outcome.seconds:.1f} s",
+        listed(outcome.faults), listed(outcome.ends), f"attempts {listed(outcome.attempts)}",
+        f"{len(outcome.violations)} violations{busy}",
+    )  # fmt: skip
+    print(*parts, sep=" | ", flush=True)
     for violation in outcome.violations:
         print(f"  VIOLATED: {violation.invariant}: {violation.subject} {violation.what}", flush=True)
 

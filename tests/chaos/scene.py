@@ -12,10 +12,10 @@ import psycopg
 from consumer import embedded
 from crowd import Crowd
 from disk import Disk
-from evidence import Evidence, Record, objects, rows
+from evidence import Evidence, Record, objects, rows, tried
 from fleet import Fleet
 from invariants import FINAL, Violation, check
-from plan import LEASE, Plan
+from plan import Plan
 from postgres import Database, Databases
 from stand_in import SECRET_KEY, StorageServer
 from weather import Weather
@@ -25,8 +25,7 @@ PATIENCE = 60.0
 """Seconds after the last fault in which every job must have ended."""
 
 TICK = 0.02
-BLAMED = {"storage": {"StorageUnavailableError"}, "everything": {"StorageUnavailableError"}}
-"""What may cost an attempt: a storage that answers and does not take the bytes for too long."""
+
 
 @dataclass
 class Outcome:
@@ -68,7 +67,9 @@ def mend(server: embedded.Server, db: Database) -> None:
     with psycopg.connect(server.dsn(user="supabase_admin"), autocommit=True) as admin:
         admin.execute("alter system reset default_transaction_read_only")
         admin.execute("select pg_reload_conf()")
-        admin.execute("select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = %s", (db.name,))
+        admin.execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = %s", (db.name,)
+        )
 
 
 class Scene:
@@ -127,8 +128,8 @@ class Scene:
         """What the run left."""
         crowd = self.crowd
         return Evidence(
-            self.plan.orders, crowd.users, crowd.cancelled, crowd.repeated, self.fleet.excused,
-            frozenset(BLAMED.get(self.plan.kind, ())), **rows(self.db),
+            self.plan.orders, crowd.users, crowd.cancelled, crowd.repeated, self.fleet.excused, self.fleet.unheard,
+            tried(self.api, self.disk is None or self.disk.kind == "tmpfs"), **rows(self.db),
             objects=objects(self.api, self.site.storage), changes=self.record.read_all(),
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import psycopg
 from consumer import embedded
 from disk import Disk
 from fleet import SLOW, Fleet, Place
-from plan import Fault, Plan
+from plan import FAULTS, Fault, Plan
 from stand_in import BUCKET, StorageServer, faults
 from stand_in.routes import multipart
 from stand_in.wire import BrokenOffError, Exchange
@@ -50,11 +50,13 @@ class Weather:
             heapq.heappop(self._agenda)[2]()
 
     def _begin(self, fault: Fault) -> None:
-        if self.server._process is None and "database" in fault.name:
-            self._plan(time.monotonic() - self._began + 0.5, lambda: self._begin(fault))
-            return
-        begin = BEGINNINGS.get(fault.name, Weather._trouble_storage)
-        if end := begin(self, fault, self.fleet.places[fault.worker]):
+        place = self.fleet.places[fault.worker]
+        if (fault.name in FAULTS["database"] and self.server._process is None) or (
+            fault.name in FAULTS["processes"] and not place.works
+        ):
+            # One after the other.
+            self._plan(time.monotonic() - self._began + 0.3, lambda: self._begin(fault))
+        elif end := BEGINNINGS.get(fault.name, Weather._trouble_storage)(self, fault, place):
             self._plan(time.monotonic() - self._began + fault.seconds, end)
 
     def _plan(self, at: float, act: End) -> None:
@@ -126,7 +128,7 @@ class Weather:
 
     def _fill_disk(self, fault: Fault, place: Place) -> End:
         assert self.disk
-        self.tally[fault.name] += 1
+        self.tally[f"{fault.name} ({self.disk.kind})"] += 1
         self.disk.fill()
         return self.disk.make_room
 

@@ -15,7 +15,7 @@ from consumer.errors import RejectedError
 from consumer.job import Job
 from consumer.request import Request, parse
 from jobs import Hands, Jobs
-from odd_input import HARBOUR, MINE, TAKEN, THEIRS, Body, bodies, column_types, send
+from odd_input import HARBOUR, MINE, TAKEN, THEIRS, Body, bodies, column_types, send, tried
 
 KNOWN = job_types.load()
 ENGINES = {"sdxl": SdxlEngine("", Options()), "wan": WanEngine("", Options()), "sketch": SketchEngine("", Options())}
@@ -107,7 +107,8 @@ class Site:
 def test_whatever_is_sent_is_refused_in_a_sentence_or_runs_or_is_rejected_in_a_sentence(db, jobs, worker, runner, pool):
     site, types = Site(jobs, worker, Hands(runner, pool)), column_types(jobs)
 
-    @settings(max_examples=200, deadline=None, derandomize=True)
+    @tried
+    @settings(max_examples=120, deadline=None, derandomize=True)
     @given(bodies(types, KNOWN))
     def try_out(body: Body) -> None:
         site.clear()

@@ -269,7 +269,8 @@ def test_it_calls_one_function_of_ours(world: World) -> None:
         world.db.connect()
         .execute(
             "select format('select consumer.%I(%s)', proname, (select string_agg(format('null::%s', t::regtype), ', ')"
-            " from unnest(proargtypes) as t)) from pg_proc where pronamespace = 'consumer'::regnamespace and proname <> 'admit'"
+            " from unnest(proargtypes) as t)) from pg_proc"
+            " where pronamespace = 'consumer'::regnamespace and proname <> 'admit'"
         )
         .fetchall()
     )

@@ -58,8 +58,8 @@ MAY_SEND = {
 TIME = "1999-01-01T00:00:00+00:00"
 MUST_NOT = {
     "status": "completed", "error_message": "x", "attempts": 1, "max_attempts": 9, "created_at": TIME,
-    "started_at": TIME, "completed_at": TIME, "available_at": TIME, "start_tag": TIME, "finish_tag": TIME, "queue_at": TIME,
-    "engine": "x", "priority": 1,
+    "started_at": TIME, "completed_at": TIME, "available_at": TIME, "start_tag": TIME, "finish_tag": TIME,
+    "queue_at": TIME, "engine": "x", "priority": 1,
     "worker_id": MAY_SEND["id"], "claim_id": 1, "errors": [1], "updated_at": TIME, "version": 7,
 }  # fmt: skip
 EQUAL = "type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;"

@@ -17,7 +17,8 @@ from steps import Open, Transaction
 
 EMPTY = """
 delete from public.jobs; delete from public.images; delete from public.videos;
-delete from auth.users; delete from consumer.workers;
+delete from auth.users; delete from consumer.workers; delete from consumer.user_limits;
+delete from consumer.user_tags;
 """
 
 

@@ -21,7 +21,9 @@ NAMES = sorted(path.stem for path in (SQL / "queries").glob("*.sql"))
 LARGE = {"jobs", "images", "videos"}
 
 JOBS = """
-insert into public.jobs (user_id, job_type, engine, status, start_tag, finish_tag, queue_at, available_at, worker_id, claim_id)
+insert into public.jobs (
+  user_id, job_type, engine, status, start_tag, finish_tag, queue_at, available_at, worker_id, claim_id
+)
 select
   (array(select id from auth.users order by id))[1 + n %% 50],
   case n %% 2 when 0 then 'sketch' else 'sdxl_image_fast' end,
@@ -75,13 +77,16 @@ def parameters(stocked: Connection) -> dict[str, Any]:
     return {
         "job_id": job_id, "claim_id": claim_id, "worker_id": worker_id, "beats": 0, "max_attempts": 3, "count": 2,
         "engines": ["sdxl", "sketch", "wan"],
-        "served": ["sdxl_image_fast", "sketch"], "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
+        "served": ["sdxl_image_fast", "sketch"],
+        "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
         "index": 1, "seed": 7, "url": "u", "thumbnail_url": "t", "format": "png", "file_size": 1000,
         "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
         "prompt": "p", "enhancement": Jsonb({"result": "rewritten"}),
         "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
-        "users": None, "unlocked": True, "priority_seconds": 60.0, "claim_ids": [1] * 8, "counts": [1] * 8, "indexes": [0] * 8, "seeds": [7] * 8,
-        "urls": ["u"] * 8, "thumbnail_urls": ["t"] * 8, "formats": ["png"] * 8, "file_sizes": [1000] * 8, "metadatas": [Jsonb({})] * 8, "delay": 60.0, "give_back": False, "progress": 50,
+        "users": None, "unlocked": True, "priority_seconds": 60.0,
+        "claim_ids": [1] * 8, "counts": [1] * 8, "indexes": [0] * 8, "seeds": [7] * 8, "urls": ["u"] * 8,
+        "thumbnail_urls": ["t"] * 8, "formats": ["png"] * 8, "file_sizes": [1000] * 8, "metadatas": [Jsonb({})] * 8,
+        "delay": 60.0, "give_back": False, "progress": 50,
         "steps": Jsonb([{"index": 0, "progress": 50}, {"index": 1, "progress": 0}]),
         "user_id": UUID(int=0), "created_at": "-infinity", "id": UUID(int=0), "limit": 100,
         "before": datetime.now(UTC) - timedelta(hours=1), "statuses": ["completed", "failed"],

@@ -104,9 +104,10 @@ def test_a_job_inserted_while_the_listener_was_away_runs_when_it_is_back(
 
 
 def test_a_listener_that_was_cut_off_hears_again(idle: Worker, jobs: UserJobs) -> None:
-    jobs.terminate(
-        jobs.value("select pid from pg_stat_activity where datname = current_database() and query ~ '^listen|advisory_lock\\('")
+    listens = (
+        "select pid from pg_stat_activity where datname = current_database() and query ~ '^listen|advisory_lock\\('"
     )
+    jobs.terminate(jobs.value(listens))
     idle.wait_for("listener.connected", count=2)
     # The first may have been found because the worker looks after it has connected.
     for name in ("found", "heard"):

@@ -1,7 +1,7 @@
 """Read by Python at the start of a worker process whose PYTHONPATH names this folder: what happens to it, and when.
 
-CHAOS_CLOCK is by how many seconds the wall clock is wrong, for all Python code in the process. CHAOS_BLOWS is a JSON list
-of {point, nth, do, seconds}: when the job in hand comes to this failpoint for the nth time, the process is killed, or stands
+CHAOS_CLOCK is by how many seconds the wall clock is wrong, for all Python code in the process. CHAOS_BLOWS is a JSON
+list of {point, nth, do, seconds}: when jobs come to this failpoint for the nth time, the process is killed, or stands
 still until its parent wakes it. Each is told on stderr before it happens.
 """
 
