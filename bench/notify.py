@@ -35,8 +35,8 @@ commit;
 
 SETUP = """
 insert into auth.users (id) select lpad(n::text, 32, '0')::uuid from generate_series(1, 1000) as n;
-insert into consumer.workers (id, name, engines, lease_seconds)
-select gen_random_uuid(), 'busy', array['noop'], 86400 from generate_series(1, 4);
+insert into consumer.workers (id, name, engines, job_types, lease_seconds)
+select gen_random_uuid(), 'busy', array['noop'], array['noop'], 86400 from generate_series(1, 4);
 create function public.plain_notify() returns trigger language plpgsql as
 $$ begin perform pg_notify('consumer_jobs', ''); return null; end $$;
 create trigger plain_notify after insert on public.jobs for each statement execute function public.plain_notify();

@@ -37,10 +37,6 @@ class ModelJob:
     final: tuple[Row, list[Row]] | None = None
     """All that the rows held when it was first seen to be over."""
 
-    def held(self, claim: Job) -> bool:
-        """Whether what this claim writes must take effect."""
-        return self.status == "processing" and self.claim_id == claim.claim_id
-
     def claim(self, worker: UUID, claim: Job) -> None:
         self.status, self.place, self.worker, self.claim_id = "processing", None, worker, claim.claim_id
         self.attempts += 1

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from uuid import UUID
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from consumer.job import Job
-from job_model import ModelJob
+from job_model import FINAL, ModelJob
 from jobs import Hands, Jobs
 from postgres import Database
 
@@ -15,7 +15,7 @@ TYPES = ("sketch", "sdxl_image_fast")
 TRIES = 3
 LATER = 3600.0
 INDEXES = st.integers(0, 2)
-JOBS = st.integers(0, 3)
+JOBS = st.integers(0, 5)
 
 
 def some_job_is(*states: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -38,21 +38,26 @@ class Users(RuleBasedStateMachine):
         for table in ("public.jobs", "consumer.workers", "consumer.user_limits"):
             rows.run(f"delete from {table}")
 
+    def unfinished(self) -> list[ModelJob]:
+        return [job for job in self.model.values() if job.status not in FINAL]
+
     def job(self, number: int) -> ModelJob:
-        return list(self.model.values())[number % len(self.model)]
+        """Any job; small numbers stand for unfinished ones."""
+        order = sorted(self.model.values(), key=lambda job: job.status in FINAL)
+        return order[number % len(order)]
 
     def here(self, *places: str) -> list[ModelJob]:
         return [job for job in self.model.values() if job.place in places and not job.held_back]
 
-    @initialize(limit=st.sampled_from([None, 1, 2]))
-    def begin(self, limit: int | None) -> None:
-        """The second user may have to hold jobs back."""
+    def arrive(self, limit: int | None) -> None:
+        """Each user has a job in line, and the second one another for later; at most `limit` of theirs may run."""
         self.limit = limit
         self.rows.run("insert into consumer.user_limits (user_id, max_running) values (%s, %s)", self.users[1], limit)
         self.insert(0, TYPES[0], 2, 0, None, delayed=False)
         self.insert(1, TYPES[1], 1, 0, None, delayed=False)
+        self.insert(1, TYPES[0], 1, 0, None, delayed=True)
 
-    @precondition(lambda self: len(self.model) < 5)
+    @precondition(lambda self: len(self.unfinished()) < 4)
     @rule(
         user=st.integers(0, 1), job_type=st.sampled_from(TYPES), count=st.integers(1, 3),
         priority=st.sampled_from([0, 0, -1, 7]), tries=st.sampled_from([None, 1]), delayed=st.booleans(),

@@ -90,7 +90,7 @@ def _unserved(connection: Connection, jobs: list[dict[str, Any]]) -> None:
                 f"{what}: the queue does not know this job type and leaves it alone; see `consumer job-types list`."
             )
         else:
-            out.print(f"{what}: no live worker has the engine {waiting['engine']}; `consumer run` starts one.")
+            out.print(f"{what}: no live worker serves them; `consumer run` starts one.")
 
 
 def _uuid(text: str | None) -> UUID | None:

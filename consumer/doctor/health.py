@@ -100,7 +100,7 @@ def notifications(subject: Subject, most: float = QUEUE_USAGE) -> Findings:
 
 
 def unserved(subject: Subject) -> Findings:
-    """Each queued job has a live worker that serves its engine."""
+    """Each queued job has a live worker that serves its type."""
     subject.schema.get()
     found = subject.read("unserved")
     for row in found:
@@ -109,7 +109,7 @@ def unserved(subject: Subject) -> Findings:
             yield note(f"{jobs}: the queue does not know this job type and leaves it alone.", "consumer job-types push")
         else:
             yield wrong(
-                f"{jobs}: no live worker has the engine {row['engine']}.",
+                f"{jobs}: no live worker serves them.",
                 f"consumer run, with CONSUMER_ENGINES empty or naming {row['engine']}",
             )
     if not found:
@@ -117,12 +117,12 @@ def unserved(subject: Subject) -> Findings:
 
 
 def waiting(subject: Subject, seconds: float = WAITING_SECONDS) -> Findings:
-    """How long the job at the head of the line has been waiting."""
+    """How long the oldest job in line has been waiting."""
     subject.schema.get()
     found = subject.read("waiting", {"seconds": seconds})
     for row in found:
         yield note(
-            f"{row['jobs']} jobs wait for the engine {row['engine']}, the first for {ago(row['age'])}.",
+            f"{row['jobs']} jobs wait for the engine {row['engine']}, the oldest for {ago(row['age'])}.",
             "Start more workers, if this is too long.",
         )
     if not found:

@@ -6,7 +6,7 @@ where j.status = 'queued' and case
   when j.engine is null then not exists (select from consumer.job_types t where t.job_type = j.job_type)
   else not exists (
     select from consumer.workers w
-    where j.engine = any (w.engines) and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+    where j.job_type = any (w.job_types) and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
   )
 end
 group by 1, 2

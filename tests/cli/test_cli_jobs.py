@@ -58,14 +58,14 @@ def test_a_list_tells_which_jobs_wait_for_a_worker_that_is_not_there(
 ) -> None:
     jobs.add("sdxl_image_fast")
     jobs.add("sdxl_image_fast")
-    told = "2 queued sdxl_image_fast: no live worker has the engine sdxl; `consumer run` starts one.\n"
+    told = "2 queued sdxl_image_fast: no live worker serves them; `consumer run` starts one.\n"
     assert connected("jobs", "list").out.endswith(told)
     # One worker that serves nothing but the puppet's jobs, and one that serves all.
     site.start_idle()
     assert connected("jobs", "list").out.endswith(told)
-    serving = {"engines": ["sdxl"], "id": uuid4()}
-    insert = "insert into consumer.workers (id, name, engines, lease_seconds) values (%s, 'w', %s, 45)"
-    jobs.run(insert, serving["id"], serving["engines"])
+    serving = {"types": ["sdxl_image_fast"], "id": uuid4()}
+    insert = "insert into consumer.workers (id, name, engines, job_types, lease_seconds) values (%s, 'w', '{sdxl}', %s, 45)"
+    jobs.run(insert, serving["id"], serving["types"])
     assert told not in connected("jobs", "list").out
     jobs.run("update consumer.workers set heartbeat_at = now() - interval '91 seconds' where id = %s", serving["id"])
     assert connected("jobs", "list").out.endswith(told)

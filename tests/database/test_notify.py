@@ -20,9 +20,10 @@ def ear(db: Database) -> Ear:
 def stand_by(jobs: Jobs, engines: list[str], idle: bool = True, silent_for: float = 0.0) -> None:
     """A worker's row whose last heartbeat was `silent_for` seconds ago; its lease is 45 seconds."""
     jobs.run(
-        "insert into consumer.workers (id, name, engines, lease_seconds, heartbeat_at, idle_since) values"
-        " (%s, 'w', %s, 45, now() - make_interval(secs => %s), case when %s then now() end)",
-        uuid4(), engines, silent_for, idle,
+        "insert into consumer.workers (id, name, engines, job_types, lease_seconds, heartbeat_at, idle_since) values"
+        " (%s, 'w', %s, array(select job_type from consumer.job_types where engine = any (%s)), 45,"
+        "  now() - make_interval(secs => %s), case when %s then now() end)",
+        uuid4(), engines, engines, silent_for, idle,
     )  # fmt: skip
 
 

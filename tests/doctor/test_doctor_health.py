@@ -24,13 +24,13 @@ from workers import eventually
 LOOKED_AT = ("connections", "schema", "rights", "realtime", "health")
 
 
-def live_worker(patient: Patient, *engines: str, silent_for: int = 0) -> object:
+def live_worker(patient: Patient, *job_types: str, silent_for: int = 0) -> object:
     """A worker's row, as its heartbeats leave it."""
     worker_id = uuid4()
     patient.run(
-        "insert into consumer.workers (id, name, engines, lease_seconds, heartbeat_at)"
-        " values (%s, 'w', %s, 45, now() - make_interval(secs => %s))",
-        worker_id, [*engines], silent_for,
+        "insert into consumer.workers (id, name, engines, job_types, lease_seconds, heartbeat_at)"
+        " values (%s, 'w', '{}', %s, 45, now() - make_interval(secs => %s))",
+        worker_id, [*job_types], silent_for,
     )  # fmt: skip
     return worker_id
 
@@ -153,13 +153,13 @@ def test_notifications_that_somebody_holds_up(patient: Patient) -> None:
 def test_queued_jobs_that_nobody_serves(patient: Patient) -> None:
     jobs = Jobs(patient.db)
     jobs.add("sketch"), jobs.add("sketch")
-    live_worker(patient, "sdxl")
+    live_worker(patient, "sdxl_image_fast")
     live_worker(patient, "sketch", silent_for=91)
     [(status, message, remedy)] = patient.lines("health.unserved")
-    assert (status, message) == ("wrong", "2 queued sketch: no live worker has the engine sketch.")
+    assert (status, message) == ("wrong", "2 queued sketch: no live worker serves them.")
     assert remedy
     assert "consumer run" in remedy
-    live_worker(patient, "sdxl", "sketch")
+    live_worker(patient, "sdxl_image_fast", "sketch")
     [(status, _, _)] = patient.lines("health.unserved")
     assert status == "ok"
 
@@ -176,11 +176,11 @@ def test_queued_jobs_of_a_type_that_the_queue_does_not_know(patient: Patient) ->
 
 def test_a_job_that_waits_for_long(patient: Patient) -> None:
     jobs = Jobs(patient.db)
-    jobs.set(jobs.add("sketch"), queue_at="2026-01-01 00:00:00+00")
+    jobs.set(jobs.add("sketch"), created_at="2026-01-01 00:00:00+00")
     jobs.add("sketch")
     [(status, message, _)] = patient.lines("health.waiting")
     assert status == "note"
-    assert message.startswith("2 jobs wait for the engine sketch, the first for ")
+    assert message.startswith("2 jobs wait for the engine sketch, the oldest for ")
     assert message.endswith(" days.")
 
 
