@@ -121,7 +121,13 @@ def connect(running: stage.embedded.Server, name: str) -> psycopg.Connection[dic
 
 def claim(connection: psycopg.Connection[dict[str, Any]], worker: UUID, limit: int) -> list[dict[str, Any]]:
     """The next jobs in line."""
-    wanted = {"worker_id": worker, "job_types": ["noop"], "max_attempts": 3, "priority_seconds": 60.0}
+    wanted = {
+        "worker_id": worker,
+        "job_types": ["noop"],
+        "served": ["noop"],
+        "max_attempts": 3,
+        "priority_seconds": 60.0,
+    }
     return connection.execute(query("claim_jobs", limit), wanted).fetchall()
 
 

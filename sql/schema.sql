@@ -1054,7 +1054,7 @@ CREATE SEQUENCE consumer.claim_ids
 
 CREATE TABLE consumer.clocks (
     engine text NOT NULL,
-    slot smallint NOT NULL,
+    slot bigint NOT NULL,
     tag timestamp with time zone NOT NULL
 )
 WITH (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='100', fillfactor='50');

@@ -28,7 +28,13 @@ jsonb_build_object('width', 64, 'height', 64, 'format', 'png', 'batch_size', 1, 
   'seed', 1, 'file_size_bytes', 1, 'mime_type', 'image/png', 'asset_index', 0)
 """
 
-CLAIM = {"worker_id": WORKER, "job_types": "array['noop']", "max_attempts": "3", "priority_seconds": "60"}
+CLAIM = {
+    "worker_id": WORKER,
+    "job_types": "array['noop']",
+    "served": "array['noop']",
+    "max_attempts": "3",
+    "priority_seconds": "60",
+}
 COMPLETE = {"count": "1", "measured": f"array{MEASURED}"}
 
 ONE = {

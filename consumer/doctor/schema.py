@@ -44,8 +44,9 @@ def job_types(subject: Subject) -> Findings:
 def triggers(subject: Subject) -> Findings:
     """Every trigger is there and fires; a restore may leave them disabled."""
     subject.schema.get()
-    found = {(row["relation"], row["name"]): row["enabled"] for row in subject.read("triggers", {"tables": [*TABLES]})}
     wanted = expected.triggers()
+    tables = sorted({*TABLES, *(table for table, _ in wanted)})
+    found = {(row["relation"], row["name"]): row["enabled"] for row in subject.read("triggers", {"tables": tables})}
     missing = [key for key in wanted if key not in found]
     for table, name in missing:
         yield wrong(f"The trigger {name} on {table} is gone.", wanted[table, name])

@@ -27,7 +27,7 @@ comment on column consumer.workers.job_types is 'What it serves; of an engine it
 
 create table if not exists consumer.clocks (
   engine text not null,
-  slot smallint not null,
+  slot bigint not null,
   tag timestamptz not null,
   primary key (engine, slot)
 );

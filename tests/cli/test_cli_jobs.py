@@ -64,7 +64,9 @@ def test_a_list_tells_which_jobs_wait_for_a_worker_that_is_not_there(
     site.start_idle()
     assert connected("jobs", "list").out.endswith(told)
     serving = {"types": ["sdxl_image_fast"], "id": uuid4()}
-    insert = "insert into consumer.workers (id, name, engines, job_types, lease_seconds) values (%s, 'w', '{sdxl}', %s, 45)"
+    insert = (
+        "insert into consumer.workers (id, name, engines, job_types, lease_seconds) values (%s, 'w', '{sdxl}', %s, 45)"
+    )
     jobs.run(insert, serving["id"], serving["types"])
     assert told not in connected("jobs", "list").out
     jobs.run("update consumer.workers set heartbeat_at = now() - interval '91 seconds' where id = %s", serving["id"])

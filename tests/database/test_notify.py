@@ -92,6 +92,7 @@ def test_a_row_that_is_no_work_for_us_wakes_nobody(jobs, ear, columns) -> None:
 
 
 def test_a_worker_that_goes_idle_between_insert_and_commit_is_woken(db, jobs, worker, ear) -> None:
+    worker.queue.served = ("sketch",)
     worker.beat(idle=False)
     with db.connect(autocommit=False) as frontend:
         frontend.execute("insert into public.jobs (user_id, job_type) values (%s, 'sketch')", (jobs.user,))
@@ -103,6 +104,7 @@ def test_a_worker_that_goes_idle_between_insert_and_commit_is_woken(db, jobs, wo
 
 
 def test_a_worker_that_finds_work_between_insert_and_commit_is_left_in_peace(db, jobs, worker, ear) -> None:
+    worker.queue.served = ("sketch",)
     worker.beat(idle=True)
     jobs.add()
     assert ear.heard() == [HINT]
@@ -116,6 +118,7 @@ def test_a_worker_that_finds_work_between_insert_and_commit_is_left_in_peace(db,
 def test_a_heartbeat_that_was_sent_before_the_worker_went_idle_and_comes_after_changes_nothing(
     jobs, worker, ear
 ) -> None:
+    worker.queue.served = ("sketch",)
     worker.beat(idle=False)
     worker.do(worker.queue.mark_idle())
     worker.beat(idle=False)

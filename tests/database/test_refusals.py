@@ -192,8 +192,7 @@ def test_own_results_may_be_named(db, jobs) -> None:
 def test_an_operator_may_set_what_a_user_may_not(jobs) -> None:
     job = jobs.get(jobs.add(priority=5, max_attempts=10, available_at="2100-01-01T00:00:00Z"))
     assert (job["priority"], job["max_attempts"]) == (5, 10)
-    assert job["queue_at"] is None, "it waits for its time"
-    assert job["start_tag"] is not None
+    assert (job["queue_at"], job["start_tag"]) == (None, None), "it waits for its time, and gets its place then"
 
 
 def test_nobody_inserts_a_job_that_is_processing_for_no_worker_would_ever_end_it(db, jobs) -> None:

@@ -227,7 +227,9 @@ def test_a_rescue_that_only_fails_jobs_wakes_nobody(jobs, db, worker, other, los
 def name_lock(jobs, hands, key=KEY, silent_for="4 seconds"):
     """Send a heartbeat that names a lock, and let that be so long ago, as the database sees it."""
     hands.do(hands.queue.heartbeat("a worker", ("sketch",), 45.0, False, key))
-    # The server of these tests is older than that: its databases were migrated first.
+    if silent_for == "4 seconds":
+        since = "select now() - interval '4 seconds' > pg_postmaster_start_time()"
+        eventually(lambda: jobs.value(since), "the server is older than that")
     jobs.run("update consumer.workers set heartbeat_at = now() - %s::interval where id = %s", silent_for, hands.id)
 
 

@@ -188,8 +188,10 @@ class Interleaving(Users):
             job.requeue("line", give_back=True)
 
     @some_job_is("due", "later")
-    @rule(worker=WORKERS)
-    def promote(self, worker: int) -> None:
+    @rule(worker=WORKERS, late=st.booleans())
+    def promote(self, worker: int, late: bool) -> None:
+        if late:
+            self.time_passes()
         before = len(self.order_of_service())
         promoted, _ = self.hands[worker].promote()
         assert promoted == len(self.order_of_service()) - before
