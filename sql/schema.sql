@@ -1229,7 +1229,7 @@ CREATE INDEX jobs_due_idx ON public.jobs USING btree (available_at) WHERE ((stat
 
 CREATE INDEX jobs_held_idx ON public.jobs USING btree (user_id, created_at) WHERE ((status = 'queued'::text) AND (queue_at IS NULL) AND (available_at IS NULL) AND (engine IS NOT NULL));
 
-CREATE UNIQUE INDEX jobs_idempotency_key_idx ON public.jobs USING btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+CREATE UNIQUE INDEX jobs_idempotency_key_idx ON public.jobs USING btree (user_id, idempotency_key) WHERE ((idempotency_key IS NOT NULL) AND (engine IS NOT NULL));
 
 CREATE INDEX jobs_image_id_idx ON public.jobs USING btree (image_id) WHERE (image_id IS NOT NULL);
 

@@ -50,20 +50,20 @@ ONE = {
 }
 
 MANY = {
-    parameter: f"array(select {expression} {HELD} order by h.id)"
-    for parameter, expression in {
-        "job_ids": "h.id",
-        "claim_ids": "h.claim_id",
-        "counts": "1",
-        "indexes": "0",
-        "seeds": "1",
-        "urls": "h.user_id || '/' || h.id || '/0.png'",
-        "thumbnail_urls": "h.user_id || '/' || h.id || '/0.thumb.webp'",
-        "formats": "'png'",
-        "file_sizes": "1",
-        "metadatas": METADATA,
+    f"{name}s": f"array(select {expression} {HELD} order by h.id)"
+    for name, expression in {
+        "job_id": "h.id",
+        "claim_id": "h.claim_id",
+        "index": "0",
+        "seed": "1::bigint",
+        "url": "h.user_id || '/' || h.id || '/0.png'",
+        "thumbnail_url": "h.user_id || '/' || h.id || '/0.thumb.webp'",
+        "format": "'png'",
+        "file_size": "1::bigint",
+        "metadata": METADATA,
+        "count": "1",
     }.items()
-}
+} | {"indexes": f"array(select 0 {HELD})"}
 
 
 def filled(text: str, expressions: Mapping[str, str]) -> str:

@@ -34,6 +34,8 @@ from consumer.storage.local import LocalStorage
 from consumer.worker import Until, Worker
 
 CONNECTIONS = 10
+BATCHES = 2
+"""At once: while one is written, the next one is claimed."""
 
 SETUP = """
 with senders as (select array(select id from auth.users order by id) as ids)

@@ -4,7 +4,7 @@
 --          jobs_user_tag_idx: a user's last finish_tag with an engine, for the next job's start_tag;
 --          jobs_user_queue_idx: a user's queued jobs, for max_queued and max_running;
 --          jobs_held_idx: jobs that max_running holds back; empty where there is no such limit;
---          jobs_idempotency_key_idx: unique: a user's second INSERT with the same key is refused.
+--          jobs_idempotency_key_idx: unique: a user's second INSERT of a job of ours with the same key is refused.
 --
 --        jobs_claim_idx, which was the line of each engine, goes.
 -- Why:   a claim, an INSERT and a limit must cost the same whatever is queued, delayed, served by nobody or finished.
@@ -24,7 +24,7 @@ declare
   leftover text;
 begin
   select count(*) into doubled from (
-    select from public.jobs where idempotency_key is not null group by user_id, idempotency_key having count(*) > 1
+    select from public.jobs where idempotency_key is not null and engine is not null group by user_id, idempotency_key having count(*) > 1
   ) as keys;
   if doubled > 0 then
     raise exception 'There are % idempotency_keys that one user has on several jobs: set all but one of each to NULL.', doubled;
@@ -66,7 +66,7 @@ create index concurrently if not exists jobs_user_queue_idx on public.jobs (user
 
 create index concurrently if not exists jobs_held_idx on public.jobs (user_id, created_at) where status = 'queued' and queue_at is null and available_at is null and engine is not null;
 
-create unique index concurrently if not exists jobs_idempotency_key_idx on public.jobs (user_id, idempotency_key) where idempotency_key is not null;
+create unique index concurrently if not exists jobs_idempotency_key_idx on public.jobs (user_id, idempotency_key) where idempotency_key is not null and engine is not null;
 
 set lock_timeout = '5s';
 

@@ -16,24 +16,24 @@ with recursive lines as (
   )
   union all
   select further.*
-  from lines
+  from lines l
   cross join lateral (
     select j.job_type, j.priority, j.queue_at from public.jobs j
-    where j.status = 'queued' and j.queue_at is not null and j.engine is not null and (j.job_type, j.priority) > (lines.job_type, lines.priority)
+    where j.status = 'queued' and j.queue_at is not null and j.engine is not null and (j.job_type, j.priority) > (l.job_type, l.priority)
     order by j.job_type, j.priority, j.queue_at, j.created_at
     limit 1
   ) as further
 ),
 heads as (
-  select lines.job_type, lines.priority, head.*
-  from lines
+  select l.job_type, l.priority, head.*
+  from lines l
   cross join lateral (
     select j.id, j.queue_at, j.created_at from public.jobs j
-    where j.job_type = lines.job_type and j.priority = lines.priority and j.queue_at >= lines.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    where j.job_type = l.job_type and j.priority = l.priority and j.queue_at >= l.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     order by j.queue_at, j.created_at
     limit {limit}
   ) as head
-  where lines.job_type = any (%(served)s)
+  where l.job_type = any (%(served)s)
 ),
 fair as (
   select priority, case when isfinite(created_at) then extract(epoch from now() - created_at) end as waited
@@ -47,7 +47,7 @@ places as (
     order by
       case
         when h.priority > fair.priority
-          and coalesce(fair.waited, 0) < least(h.priority - fair.priority, 10) * %(priority_seconds)s::double precision
+          and coalesce(fair.waited, 0) < least(h.priority - fair.priority, 10) * %(priority_seconds)s::float8
           then h.priority - fair.priority
         else 0
       end desc,
@@ -59,12 +59,12 @@ places as (
 ),
 shares as (
   select job_type, priority, min(place) as place, min(queue_at) as since,
-    max(queue_at) as until, (array_agg(created_at order by place desc))[1] as created_until, 1 as look
+    max(queue_at) as until, (array_agg(created_at order by place desc))[1] as created, 1 as look
   from places
   where place <= {limit}
   group by job_type, priority
   union all
-  select job_type, priority, min(place), min(queue_at), 'infinity', 'infinity', 2
+  select job_type, priority, min(place), coalesce(max(queue_at) filter (where place <= {limit}), min(queue_at)), 'infinity', 'infinity', 2
   from places
   group by job_type, priority
 ),
@@ -74,7 +74,7 @@ next as materialized (
   cross join lateral (
     select j.id from public.jobs j
     where j.job_type = share.job_type and j.priority = share.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-      and j.queue_at >= share.since and (j.queue_at, j.created_at) <= (share.until, share.created_until)
+      and j.queue_at >= share.since and (j.queue_at, j.created_at) <= (share.until, share.created)
     order by j.queue_at, j.created_at
     limit {limit}
     for update skip locked
@@ -96,19 +96,15 @@ claimed as (
 -- The clock is at what was claimed, or at what was passed over for it; of all engines that this worker serves, or one that
 -- rests would come in before them, for as long as it rested.
 latest as (
-  select distinct t.engine, passed.tag
-  from consumer.job_types t
-  cross join (
-    select least(max(c.start_tag), (select min(queue_at) from heads where id not in (select id from claimed))) as tag from claimed c
-  ) as passed
-  where t.job_type = any (%(served)s)
+  select least(max(c.start_tag), (select min(queue_at) from heads where id not in (select id from claimed))) as tag from claimed c
 ),
 -- No claim waits for another one to tell the time: that one has claimed at about the same place.
 slots as (
   select c.engine, c.slot, latest.tag
   from consumer.clocks c
-  join latest on latest.engine = c.engine
-  where c.slot = mod(pg_backend_pid(), 16) and c.tag < latest.tag
+  cross join latest
+  where c.engine in (select t.engine from consumer.job_types t where t.job_type = any (%(served)s))
+    and c.slot = mod(pg_backend_pid(), 16) and c.tag < latest.tag
   for update of c skip locked
 ),
 told as (
