@@ -102,8 +102,8 @@ class Hands:
                     self._cancel(lease)
 
     def _cancel(self, lease: Lease) -> None:
-        # One whose row is being written has stopped; without its task, nobody would wait for the row.
-        if lease in self._tasks and not lease.settled:
+        # One whose row is about to be written has stopped; without its task, nobody would wait for the row.
+        if lease in self._tasks and not lease.settling:
             self.forced |= self._tasks[lease].cancel()
 
     def _ended(self, lease: Lease) -> None:

@@ -37,6 +37,7 @@ class Lease:
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.settling = False
         self.settled = False
         self.stopped: StoppedError | None = None
         self.pace: Pace | None = None

@@ -168,6 +168,7 @@ async def complete(lease: Lease, request: Request, shop: Workshop) -> None:
 async def settle(lease: Lease, decision: Decision, error: BaseException, shop: Workshop) -> bool:
     """Write to the row what the verdict says; False when the row was no longer ours to write."""
     job, queue = lease.job, shop.queue
+    lease.settling = True
     await shop.delivery.settle(lease, at_once=isinstance(error, asyncio.CancelledError))
     lease.settled = True
     reach(Point.settling)

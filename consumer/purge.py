@@ -70,20 +70,24 @@ def check_same_project(storage: Storage, connection: Connection, objects: Object
     """Raise UsageError where these objects are not of the storage beside the database: rows would go and their objects
     stay for ever, or those of another project would go."""
     local = isinstance(storage, LocalStorage)
-    if not answer(connection, "sees_objects"):
-        if local:
-            return
+    if answer(connection, "sees_objects"):
+        keys = [each.key for of_job in objects.values() for each in of_job]
+        parameters = {"bucket": storage.bucket, "keys": keys, "job_ids": list(objects)}
+        [found] = connection.execute(query("compare_objects"), parameters).fetchall()
+        if found["more"] or (keys and not found["known"] and not local):
+            raise UsageError(
+                "The storage in the settings is not the one beside this database: "
+                "set SUPABASE_URL and SUPABASE_SECRET_KEY of the project that DATABASE_URL names. Nothing more was deleted."
+            )
+    elif not local:
         raise UsageError(
             "The role in DATABASE_URL must be one that may read storage.objects, as postgres may: "
             "so it is seen that the database and the storage are of one project."
         )
-    keys = [each.key for of_job in objects.values() for each in of_job]
-    parameters = {"bucket": storage.bucket, "keys": keys, "job_ids": list(objects)}
-    [found] = connection.execute(query("compare_objects"), parameters).fetchall()
-    if found["more"] or (keys and not found["known"] and not local):
+    if isinstance(storage, LocalStorage) and objects and not (storage.root / storage.bucket).is_dir():
         raise UsageError(
-            "The storage in the settings is not the one beside this database: "
-            "set SUPABASE_URL and SUPABASE_SECRET_KEY of the project that DATABASE_URL names. Nothing more was deleted."
+            f"CONSUMER_STORAGE_DIR has no folder {storage.bucket}, so it is not where this database's results are. "
+            "Nothing more was deleted."
         )
 
 

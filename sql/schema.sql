@@ -56,11 +56,16 @@ begin
       total := total + 1;
     end loop;
   end loop;
+  if total > 0 and exists (
+    select from consumer.workers w where w.idle_since is not null and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+  ) then
+    perform pg_notify('consumer_jobs', '');
+  end if;
   return total;
 end
 $$;
 
-COMMENT ON FUNCTION consumer.admit(users uuid[]) IS 'Put held jobs of these users in line, as far as max_running lets them; says how many.';
+COMMENT ON FUNCTION consumer.admit(users uuid[]) IS 'Put held jobs of these users in line, as far as max_running lets them, and wake an idle worker; says how many.';
 
 CREATE FUNCTION consumer.api_role() RETURNS boolean
     LANGUAGE sql STABLE
@@ -148,7 +153,7 @@ begin
   update public.jobs j
   set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now(),
     -- What was never served is not counted as service.
-    finish_tag = case when job.status = 'processing' then j.finish_tag end
+    finish_tag = case when job.status = 'processing' or job.attempts > 0 then j.finish_tag end
   where j.id = job.id;
   update public.images i set status = 'cancelled', updated_at = now()
   where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
@@ -170,6 +175,28 @@ CREATE FUNCTION consumer.changed(before jsonb, after jsonb, fields text[]) RETUR
   where before -> field is distinct from after -> field
   order by place limit 1
 $$;
+
+CREATE FUNCTION consumer.charge(sender uuid, wanted text, served timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  if served > (select max(c.tag) from consumer.clocks c where c.engine = wanted) then
+    insert into consumer.user_tags as t (user_id, engine, tag) values (sender, wanted, served)
+    on conflict (user_id, engine) do update set tag = greatest(t.tag, excluded.tag);
+    -- What the clock has passed says nothing any more.
+    delete from consumer.user_tags t
+    where (t.user_id, t.engine) in (
+      select o.user_id, o.engine from consumer.user_tags o
+      where o.tag < (select max(c.tag) from consumer.clocks c where c.engine = o.engine)
+      limit 10
+      for update skip locked
+    );
+  end if;
+end
+$$;
+
+COMMENT ON FUNCTION consumer.charge(sender uuid, wanted text, served timestamp with time zone) IS 'Remember a service that was given, where its job will not tell of it any more.';
 
 CREATE FUNCTION consumer.create_rows() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -424,15 +451,22 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.keep_priority() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  new.priority := 0;
+  return new;
+end
+$$;
+
 CREATE FUNCTION consumer.keep_tag() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
-  if old.finish_tag > (select max(c.tag) from consumer.clocks c where c.engine = old.engine) then
-    insert into consumer.user_tags as t (user_id, engine, tag) values (old.user_id, old.engine, old.finish_tag)
-    on conflict (user_id, engine) do update set tag = greatest(t.tag, excluded.tag);
-  end if;
+  perform consumer.charge(old.user_id, old.engine, old.finish_tag);
   return null;
 end
 $$;
@@ -515,11 +549,16 @@ begin
   ) then
     -- Nobody waits for this engine: it comes in where the others are, or it would go before them for as long as it rested.
     select greatest(clock, max(c.tag)) into clock from consumer.clocks c;
-    update consumer.clocks c set tag = clock
-    where (c.engine, c.slot) in (
-      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.slot = -1 and o.tag < clock
-      for update skip locked
-    );
+    begin
+      update consumer.clocks c set tag = clock
+      where (c.engine, c.slot) in (
+        select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.slot = -1 and o.tag < clock
+        for update skip locked
+      );
+    exception
+      -- In a transaction that sees the past, somebody else has set the clock meanwhile.
+      when serialization_failure then null;
+    end;
   elsif head.attempts = 0 then
     -- A line that is served more slowly than others of its engine: nobody new waits behind all that stands there.
     clock := least(clock, head.queue_at);
@@ -814,7 +853,9 @@ begin
   select count(*) into queued from (
     select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most + 1::bigint
   ) as found;
-  if queued > most then
+  if most = 0 then
+    raise exception 'You may queue no jobs at present.' using errcode = 'PT429';
+  elsif queued > most then
     -- PostgREST answers with this HTTP status.
     raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
       using errcode = 'PT429';
@@ -938,6 +979,7 @@ begin
   end if;
   select * into kind from consumer.job_types t where t.job_type = job.job_type;
   perform consumer.one_by_one(job.user_id);
+  perform consumer.charge(job.user_id, job.engine, job.finish_tag);
   job.queue_at := null;
   job.start_tag := null;
   job.finish_tag := null;
@@ -1015,7 +1057,7 @@ begin
   perform set_config('consumer.settled', settled || ',' || new.job_type || ',', true);
   if exists (
     select from consumer.workers w
-    where w.idle_since is not null and new.job_type = any (w.job_types)
+    where w.idle_since is not null and (new.job_type = any (w.job_types) or (w.job_types = '{}' and new.engine = any (w.engines)))
       and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
   ) then
     perform pg_notify('consumer_jobs', '');
@@ -1102,7 +1144,7 @@ CREATE TABLE consumer.user_tags (
     tag timestamp with time zone NOT NULL
 );
 
-COMMENT ON TABLE consumer.user_tags IS 'The last finish_tag of jobs that their user deleted: the service was given all the same.';
+COMMENT ON TABLE consumer.user_tags IS 'The last finish_tag of jobs that their user deleted or sent again: the service was given all the same.';
 
 CREATE SEQUENCE consumer.versions
     START WITH 1
@@ -1263,6 +1305,8 @@ CREATE TRIGGER consumer_guard BEFORE INSERT OR DELETE OR UPDATE ON public.videos
 
 CREATE TRIGGER consumer_keep_in_line BEFORE UPDATE OF status, engine, available_at ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.status = 'queued'::text) AND (new.queue_at IS NULL) AND ((old.engine IS NULL) OR ((old.status IS DISTINCT FROM 'queued'::text) AND (new.available_at IS NULL)) OR ((old.available_at IS NOT NULL) AND (new.available_at IS NULL) AND (new.start_tag IS NULL))))) EXECUTE FUNCTION consumer.keep_in_line();
 
+CREATE TRIGGER consumer_keep_priority BEFORE UPDATE OF priority ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (new.priority IS NULL))) EXECUTE FUNCTION consumer.keep_priority();
+
 CREATE TRIGGER consumer_keep_tag AFTER DELETE ON public.jobs FOR EACH ROW WHEN (((old.engine IS NOT NULL) AND (old.claim_id IS NOT NULL))) EXECUTE FUNCTION consumer.keep_tag();
 
 CREATE TRIGGER consumer_link_late_row AFTER UPDATE OF image_id, video_id ON public.jobs FOR EACH ROW WHEN (((new.engine IS NOT NULL) AND (NOT (new.status IS DISTINCT FROM old.status)) AND ((new.image_id IS DISTINCT FROM old.image_id) OR (new.video_id IS DISTINCT FROM old.video_id)))) EXECUTE FUNCTION consumer.link_late_row();
@@ -1405,6 +1449,8 @@ GRANT ALL ON FUNCTION consumer.cancel_job(wanted uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION consumer.changed(before jsonb, after jsonb, fields text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION consumer.charge(sender uuid, wanted text, served timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION consumer.create_rows() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.drop_column(relation text, name text) FROM PUBLIC;
@@ -1422,6 +1468,8 @@ GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO anon;
 GRANT ALL ON FUNCTION consumer.is_ours(job_id uuid) TO authenticated;
 
 REVOKE ALL ON FUNCTION consumer.keep_in_line() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.keep_priority() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.keep_tag() FROM PUBLIC;
 

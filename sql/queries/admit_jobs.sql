@@ -1,5 +1,4 @@
--- Put held jobs of these users in line, as far as their limits on running jobs let them, and wake idle workers for them;
--- without users, of some that have any. Not of all at once: each is locked for a moment.
+-- Put held jobs of these users in line, as far as their limits on running jobs let them; without users, of some that have any. Not of all at once: each is locked for a moment.
 with recursive holders as (
   (
     select j.user_id from public.jobs j
@@ -17,11 +16,5 @@ with recursive holders as (
     order by j.user_id
     limit 1
   ) as further
-),
-admitted as materialized (
-  select consumer.admit(coalesce(%(users)s::uuid[], array(select user_id from holders order by random() limit 500))) as jobs
-),
-told as (
-  select pg_notify('consumer_jobs', '') from admitted where jobs > 0
 )
-select admitted.jobs from admitted left join told on true
+select consumer.admit(coalesce(%(users)s::uuid[], array(select user_id from holders order by random() limit 500))) as jobs

@@ -1,12 +1,12 @@
 -- Take the jobs that are next in line for these job types.
--- At most {limit}; `served` are all types that this worker ever claims. Count the attempt, draw a claim_id, draw the seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of all
--- lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
--- seconds for each step (ten at most) of the difference.
--- The lines that have jobs are found by skipping along the index, and their heads are read without a lock, so that only
--- rows that are taken are locked, and nothing is sorted but heads. From a line's first row on, for what was claimed before
--- it stays in the index until no transaction is older than its claim. Each line gives its share of them; a second look takes
--- what comes next where others have locked that. MATERIALIZED keeps the planner from evaluating the locked subquery more
--- than once.
+-- At most {limit}; `served` are all types that this worker ever claims. Count the attempt, draw a claim_id, draw the
+-- seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of
+-- all lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
+-- seconds for each step (ten at most) of the difference. The lines that have jobs are found by skipping along the
+-- index, and their heads are read without a lock, so that only rows that are taken are locked, and nothing is sorted
+-- but heads. From a line's first row on, for what was claimed before it stays in the index until no transaction is
+-- older than its claim. Each line gives its share of them; a second look takes what comes next where others have locked
+-- that. MATERIALIZED keeps the planner from evaluating the locked subquery more than once.
 with recursive lines as (
   (
     select j.job_type, j.priority, j.queue_at from public.jobs j
@@ -47,9 +47,9 @@ places as (
     order by
       case
         when h.priority > fair.priority
-          and coalesce(fair.waited, 0) < least(h.priority - fair.priority, 10) * %(priority_seconds)s::float8
-          then h.priority - fair.priority
-        else 0
+          and coalesce(fair.waited, 0) < least(h.priority::bigint - fair.priority, 10) * %(priority_seconds)s::float8
+          then h.priority
+        else fair.priority
       end desc,
       h.queue_at, h.created_at
   ) as place
@@ -84,7 +84,7 @@ next as materialized (
 claimed as (
   update public.jobs j
   set status = 'processing', claim_id = nextval('consumer.claim_ids'), worker_id = %(worker_id)s::uuid,
-    attempts = coalesce(j.attempts, 0) + 1, queue_at = null, available_at = null, started_at = now(),
+    attempts = least(coalesce(j.attempts, 0), 999999) + 1, queue_at = null, available_at = null, started_at = now(),
     metadata = case
       when jsonb_typeof(coalesce(j.metadata, '{}')) <> 'object' or j.metadata -> 'seed' <> 'null' then j.metadata
       else coalesce(j.metadata, '{}') || jsonb_build_object('seed', floor(random() * 2147483648)::bigint)

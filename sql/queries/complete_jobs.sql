@@ -42,6 +42,13 @@ assets as materialized (
   from rows r
   group by r.place, r.job_id
 ),
+-- What the foreign keys will lock, so that none of them waits.
+free_images as materialized (
+  select i.id from public.images i where i.id in (select image_id from assets) for key share skip locked
+),
+free_videos as materialized (
+  select v.id from public.videos v where v.id in (select video_id from assets) for key share skip locked
+),
 completed as (
   update public.jobs j
   set status = 'completed', completed_at = now(), error_message = null, worker_id = null,
@@ -49,6 +56,8 @@ completed as (
     metadata = case when jsonb_typeof(j.metadata) = 'object' then j.metadata else '{}' end || jsonb_build_object('assets', assets.list, 'progress', 100)
   from assets
   where j.id = assets.job_id and assets.complete
+    and (assets.image_id is null or assets.image_id in (select id from free_images))
+    and (assets.video_id is null or assets.video_id in (select id from free_videos))
   returning assets.place
 )
 select place::integer - 1 as place from completed

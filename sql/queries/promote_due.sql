@@ -1,5 +1,6 @@
--- Put jobs whose time has come in line (those that were never there get their place from the trigger keep_in_line), and say in how many seconds the next one is due. Those of users who may have
--- a limit on running jobs are held instead; `held` says whether there are any such.
+-- Put jobs whose time has come in line (those that were never there get their place from the trigger keep_in_line), and
+-- say in how many seconds the next one is due. Those of users who may have a limit on running jobs are held instead;
+-- `held` says whether there are any such.
 with due as materialized (
   select j.id, exists (
     select from consumer.user_limits l where (l.user_id = j.user_id or l.user_id is null) and l.max_running is not null

@@ -34,7 +34,9 @@ def jobs(db: Database) -> Jobs:
 @pytest.fixture
 def files(bare: Path) -> Path:
     """The folder of the local storage."""
-    return bare / "storage" / BUCKET
+    folder = bare / "storage" / BUCKET
+    folder.mkdir(parents=True)
+    return folder
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ def test_what_ended_long_ago_goes_with_its_rows_and_objects(connected: Command, 
     )
 
 
-def test_a_job_that_never_ended_properly_is_as_old_as_it_is(connected: Command, jobs: Jobs) -> None:
+def test_a_job_that_never_ended_properly_is_as_old_as_it_is(connected: Command, files: Path, jobs: Jobs) -> None:
     old, young = ended(jobs, "failed"), ended(jobs, "failed", days=1)
     for job_id in (old, young):
         jobs.set(job_id, completed_at=None)
@@ -134,7 +136,7 @@ def test_a_job_that_never_ended_properly_is_as_old_as_it_is(connected: Command, 
     assert there(jobs) == {young, late}
 
 
-def test_some_may_be_chosen_by_status_and_age_and_number(connected: Command, jobs: Jobs) -> None:
+def test_some_may_be_chosen_by_status_and_age_and_number(connected: Command, files: Path, jobs: Jobs) -> None:
     completed = [ended(jobs, days=days / 24) for days in (3, 2, 1)]
     failed, cancelled = ended(jobs, "failed"), ended(jobs, "cancelled")
     assert purged(connected, "--status", "failed", older_than="90m")["jobs"] == 1
@@ -151,7 +153,9 @@ def test_some_may_be_chosen_by_status_and_age_and_number(connected: Command, job
     assert failed not in there(jobs)
 
 
-def test_strides_and_batches_leave_nothing_out(connected: Command, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strides_and_batches_leave_nothing_out(
+    connected: Command, files: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ended_jobs, "STRIDE", 2)
     monkeypatch.setattr(purge, "BATCH", 3)
     found = sorted(ended(jobs) for _ in range(7))
@@ -466,6 +470,17 @@ OTHERS = (
     "The storage in the settings is not the one beside this database: "
     "set SUPABASE_URL and SUPABASE_SECRET_KEY of the project that DATABASE_URL names. Nothing more was deleted.\n"
 )
+
+
+def test_a_folder_that_is_not_the_one_of_the_results_is_noticed(
+    connected: Command, files: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = ended(jobs)
+    monkeypatch.setenv("CONSUMER_STORAGE_DIR", str(files.parent / "elsewhere"))
+    refused = connected("jobs", "purge", "--older-than", "30d")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("CONSUMER_STORAGE_DIR has no folder workspace-temp, ")
+    assert there(jobs) == {job_id}
 
 
 def test_the_storage_of_another_project_is_noticed(

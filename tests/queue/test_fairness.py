@@ -233,3 +233,33 @@ def test_nobody_is_pinned_or_blocked_by_jobs_that_nobody_serves(jobs, worker, tw
     assert fleet.starts_until(b) <= WORKERS
     flood(jobs, b, 1)
     assert fleet.starts_until(b) <= WORKERS
+
+
+def test_who_cancels_and_sends_again_is_charged_all_the_same(jobs, worker, two):
+    a, b = two
+    flood(jobs, a, 30)
+    took = Counter()
+    mine = jobs.add(user_id=b)
+    for _ in range(20):
+        job = worker.take()
+        took[job.user_id] += 1
+        if job.id == mine:
+            jobs.run("select consumer.cancel_job(%s)", mine)
+            jobs.run("select consumer.retry_job(%s)", mine)
+            jobs.run("select consumer.cancel_job(%s)", mine)
+            mine = jobs.add(user_id=b)
+    assert took[b] <= 11
+
+
+def test_who_deletes_what_was_served_is_charged_all_the_same(jobs, worker, two):
+    a, b = two
+    flood(jobs, a, 30)
+    took = Counter()
+    mine = jobs.add(user_id=b)
+    for _ in range(20):
+        job = worker.take()
+        took[job.user_id] += 1
+        if job.id == mine:
+            jobs.run("delete from public.jobs where id = %s", mine)
+            mine = jobs.add(user_id=b)
+    assert took[b] <= 11

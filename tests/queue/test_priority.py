@@ -94,3 +94,16 @@ def test_a_newcomer_does_not_wait_behind_a_flood_because_high_ones_went_first(jo
     fleet.starts(40)
     flood(jobs, newcomer, 1)
     assert fleet.starts_until(newcomer) <= WORKERS
+
+
+def test_priorities_as_far_apart_as_numbers_go_end_no_worker(jobs, worker):
+    low, high = jobs.add(priority=-(2**31)), jobs.add(priority=2**31 - 1)
+    assert {worker.take().id, worker.take().id} == {low, high}
+
+
+def test_a_priority_of_nothing_is_none(jobs, worker):
+    job = jobs.add()
+    jobs.set(job, priority=7)
+    jobs.run("alter table public.jobs alter priority drop not null")
+    jobs.set(job, priority=None)
+    assert (jobs.get(job)["priority"], worker.take().id) == (0, job)

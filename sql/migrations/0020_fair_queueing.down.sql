@@ -1,9 +1,12 @@
--- Undoes 0019: jobs are served in the order in which they came. Held jobs are put in line; limits and weights are gone.
--- Locks: ACCESS EXCLUSIVE for a moment on jobs (DROP COLUMN, CREATE TRIGGER).
+-- Undoes 0020: jobs are served in the order in which they came. Held jobs are put in line; limits and weights are gone.
+-- Locks: ACCESS EXCLUSIVE for a moment on jobs (CREATE TRIGGER).
 
 set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
+
+update public.jobs j set start_tag = coalesce(j.queue_at, now())
+where j.start_tag is null and j.engine is not null and j.status in ('queued', 'processing');
 
 update public.jobs j set queue_at = coalesce(j.start_tag, now())
 where j.status = 'queued' and j.queue_at is null and j.available_at is null and j.engine is not null;
@@ -197,11 +200,15 @@ drop function if exists consumer.refuse_if_too_many(uuid);
 
 drop function if exists consumer.one_by_one(uuid);
 
+drop trigger if exists consumer_keep_priority on public.jobs;
+
+drop function if exists consumer.keep_priority();
+
 drop trigger if exists consumer_keep_tag on public.jobs;
 
 drop function if exists consumer.keep_tag();
 
-drop table if exists consumer.user_tags;
+drop function if exists consumer.charge(uuid, text, timestamptz);
 
 drop function if exists consumer.is_limited(uuid);
 
@@ -211,6 +218,8 @@ drop trigger if exists consumer_start_clock on consumer.job_types;
 
 drop function if exists consumer.start_clock();
 
+drop table if exists consumer.user_tags;
+
 drop table if exists consumer.user_limits;
 
 drop function if exists consumer.apply_limits();
@@ -218,5 +227,3 @@ drop function if exists consumer.apply_limits();
 drop table if exists consumer.clocks;
 
 alter table consumer.workers drop column if exists job_types;
-
-select consumer.drop_column('public.jobs', 'finish_tag');

@@ -1,9 +1,9 @@
-"""line indexes: see sql/migrations/0020_line_indexes.up.sql."""
+"""line indexes: see sql/migrations/0019_line_indexes.up.sql."""
 
 from consumer.migrate import run_statements
 
-revision = "0020"
-down_revision = "0019"
+revision = "0019"
+down_revision = "0018"
 
 
 def upgrade() -> None:

@@ -1,13 +1,13 @@
--- What:  the order of service becomes start-time fair queueing: each job gets a start_tag, the virtual time at which its
---        user's turn for it begins, and a finish_tag, so much later as the job costs (seconds of the average GPU, less for
---        a user of more weight). start_tag = the later of the user's last finish_tag with this engine and the engine's
---        clock, which is the latest start_tag claimed by a worker that serves it (or from any engine, while nobody waits for it). Jobs are served by
---        start_tag, within the bounds of priority and affinity, which the claim knows. consumer.user_limits holds weights and limits of users; the job that
---        exceeds max_queued is refused, and those that exceed max_running are held: queued, outside the line, without a
---        time. A job that is held or delayed gets its tags when it comes in line. queue_position(job_id) tells a frontend how many jobs come first.
+-- What:  the order of service becomes start-time fair queueing: each job that comes in line gets a start_tag, the virtual
+--        time at which its user's turn for it begins, and a finish_tag, so much later as the job costs (seconds of the
+--        average GPU, less for a user of more weight). start_tag = the later of the user's last finish_tag with this
+--        engine and the engine's clock, which claims move to what they take, or pass over. Jobs are served by start_tag,
+--        within the bounds of priority and affinity, which the claim knows. consumer.user_limits holds weights and limits
+--        of users; a job that exceeds max_queued is refused, and those that exceed max_running are held: queued, outside
+--        the line, without a time. queue_position(job_id) tells a frontend how many jobs come first.
 -- Why:   a user with one job is not behind another's thousand; who used idle capacity is not punished for it.
--- Locks: ACCESS EXCLUSIVE for a moment on jobs (ADD COLUMN, CREATE TRIGGER); no rewrite.
--- Undo:  0019_fair_queueing.down.sql; jobs in line keep their order.
+-- Locks: ACCESS EXCLUSIVE for a moment on jobs (CREATE TRIGGER).
+-- Undo:  0020_fair_queueing.down.sql; jobs in line keep their order.
 --
 -- An INSERT takes no lock that another INSERT would wait for longer than a moment, whatever the order of its users: a
 -- user's last finish_tag is read from an index, not written to a row. Two transactions of one user that insert at the
@@ -18,8 +18,6 @@
 set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
-
-select consumer.add_column('public.jobs', 'finish_tag', 'timestamptz');
 
 alter table consumer.workers add column if not exists job_types text[] not null default '{}';
 
@@ -51,7 +49,7 @@ create table if not exists consumer.user_tags (
   primary key (user_id, engine)
 );
 
-comment on table consumer.user_tags is 'The last finish_tag of jobs that their user deleted: the service was given all the same.';
+comment on table consumer.user_tags is 'The last finish_tag of jobs that their user deleted or sent again: the service was given all the same.';
 
 alter table consumer.user_tags enable row level security;
 
@@ -123,7 +121,9 @@ begin
   select count(*) into queued from (
     select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most + 1::bigint
   ) as found;
-  if queued > most then
+  if most = 0 then
+    raise exception 'You may queue no jobs at present.' using errcode = 'PT429';
+  elsif queued > most then
     -- PostgREST answers with this HTTP status.
     raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
       using errcode = 'PT429';
@@ -158,11 +158,16 @@ begin
   ) then
     -- Nobody waits for this engine: it comes in where the others are, or it would go before them for as long as it rested.
     select greatest(clock, max(c.tag)) into clock from consumer.clocks c;
-    update consumer.clocks c set tag = clock
-    where (c.engine, c.slot) in (
-      select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.slot = -1 and o.tag < clock
-      for update skip locked
-    );
+    begin
+      update consumer.clocks c set tag = clock
+      where (c.engine, c.slot) in (
+        select o.engine, o.slot from consumer.clocks o where o.engine = job.engine and o.slot = -1 and o.tag < clock
+        for update skip locked
+      );
+    exception
+      -- In a transaction that sees the past, somebody else has set the clock meanwhile.
+      when serialization_failure then null;
+    end;
   elsif head.attempts = 0 then
     -- A line that is served more slowly than others of its engine: nobody new waits behind all that stands there.
     clock := least(clock, head.queue_at);
@@ -212,19 +217,41 @@ begin
       total := total + 1;
     end loop;
   end loop;
+  if total > 0 and exists (
+    select from consumer.workers w where w.idle_since is not null and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
+  ) then
+    perform pg_notify('consumer_jobs', '');
+  end if;
   return total;
 end
 $$;
 
-comment on function consumer.admit(uuid[]) is 'Put held jobs of these users in line, as far as max_running lets them; says how many.';
+comment on function consumer.admit(uuid[]) is 'Put held jobs of these users in line, as far as max_running lets them, and wake an idle worker; says how many.';
+
+create or replace function consumer.charge(sender uuid, wanted text, served timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if served > (select max(c.tag) from consumer.clocks c where c.engine = wanted) then
+    insert into consumer.user_tags as t (user_id, engine, tag) values (sender, wanted, served)
+    on conflict (user_id, engine) do update set tag = greatest(t.tag, excluded.tag);
+    -- What the clock has passed says nothing any more.
+    delete from consumer.user_tags t
+    where (t.user_id, t.engine) in (
+      select o.user_id, o.engine from consumer.user_tags o
+      where o.tag < (select max(c.tag) from consumer.clocks c where c.engine = o.engine)
+      limit 10
+      for update skip locked
+    );
+  end if;
+end
+$$;
+
+comment on function consumer.charge(uuid, text, timestamptz) is 'Remember a service that was given, where its job will not tell of it any more.';
 
 create or replace function consumer.keep_tag() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  if old.finish_tag > (select max(c.tag) from consumer.clocks c where c.engine = old.engine) then
-    insert into consumer.user_tags as t (user_id, engine, tag) values (old.user_id, old.engine, old.finish_tag)
-    on conflict (user_id, engine) do update set tag = greatest(t.tag, excluded.tag);
-  end if;
+  perform consumer.charge(old.user_id, old.engine, old.finish_tag);
   return null;
 end
 $$;
@@ -374,6 +401,22 @@ for each row when (
 )
 execute function consumer.keep_in_line();
 
+-- A table that was there may have a column priority that knows NULL, and a line is found by its number.
+create or replace function consumer.keep_priority() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  new.priority := 0;
+  return new;
+end
+$$;
+
+create or replace trigger consumer_keep_priority
+before update of priority on public.jobs
+for each row when (new.engine is not null and new.priority is null)
+execute function consumer.keep_priority();
+
+update public.jobs set priority = 0 where priority is null and engine is not null;
+
 -- The job types of a worker are known now: it is woken for those alone.
 create or replace function consumer.wake_idle_worker() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -387,7 +430,7 @@ begin
   perform set_config('consumer.settled', settled || ',' || new.job_type || ',', true);
   if exists (
     select from consumer.workers w
-    where w.idle_since is not null and new.job_type = any (w.job_types)
+    where w.idle_since is not null and (new.job_type = any (w.job_types) or (w.job_types = '{}' and new.engine = any (w.engines)))
       and w.heartbeat_at > now() - make_interval(secs => 2 * w.lease_seconds)
   ) then
     perform pg_notify('consumer_jobs', '');
@@ -416,7 +459,7 @@ begin
   update public.jobs j
   set status = 'cancelled', queue_at = null, available_at = null, worker_id = null, completed_at = now(),
     -- What was never served is not counted as service.
-    finish_tag = case when job.status = 'processing' then j.finish_tag end
+    finish_tag = case when job.status = 'processing' or job.attempts > 0 then j.finish_tag end
   where j.id = job.id;
   update public.images i set status = 'cancelled', updated_at = now()
   where i.job_id = job.id and coalesce(i.status, 'queued') not in ('completed', 'failed', 'cancelled');
@@ -441,6 +484,7 @@ begin
   end if;
   select * into kind from consumer.job_types t where t.job_type = job.job_type;
   perform consumer.one_by_one(job.user_id);
+  perform consumer.charge(job.user_id, job.engine, job.finish_tag);
   job.queue_at := null;
   job.start_tag := null;
   job.finish_tag := null;
@@ -525,7 +569,7 @@ return consumer.queue_position(job_id);
 comment on function public.queue_position(uuid) is 'The place of a job of yours in line: 1 is next, 0 is running, NULL is over; 1000 stands for 1000 or more.';
 
 revoke all on function
-  consumer.start_clock(), consumer.limits_of(uuid), consumer.is_limited(uuid), consumer.keep_tag(), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
+  consumer.start_clock(), consumer.limits_of(uuid), consumer.is_limited(uuid), consumer.charge(uuid, text, timestamptz), consumer.keep_tag(), consumer.keep_priority(), consumer.one_by_one(uuid), consumer.refuse_if_too_many(uuid),
   consumer.line_up(public.jobs, consumer.job_types), consumer.admit(uuid[]), consumer.apply_limits(),
   consumer.queue_position(uuid)
 from public;

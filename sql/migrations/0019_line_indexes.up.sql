@@ -1,4 +1,4 @@
--- What:  the indexes of fair queueing on jobs, and the one that makes idempotency keys mean something.
+-- What:  the column finish_tag and the indexes of fair queueing on jobs, and the one that makes idempotency keys mean something.
 --
 --          jobs_line_idx: the line of each job type and priority, in the order of service; the claim reads its head;
 --          jobs_user_tag_idx: a user's last finish_tag with an engine, for the next job's start_tag;
@@ -6,17 +6,18 @@
 --          jobs_held_idx: jobs that max_running holds back; empty where there is no such limit;
 --          jobs_idempotency_key_idx: unique: a user's second INSERT of a job of ours with the same key is refused.
 --
---        jobs_claim_idx, which was the line of each engine, goes.
 -- Why:   a claim, an INSERT and a limit must cost the same whatever is queued, delayed, served by nobody or finished.
 -- Locks: built CONCURRENTLY, outside a transaction: each waits up to ten minutes for older transactions, and no
---        read or write waits for it; each reads its table once. The old index, and INVALID leftovers of an earlier try, are
---        dropped (ACCESS EXCLUSIVE for a moment).
--- Undo:  0020_line_indexes.down.sql.
+--        read or write waits for it; each reads its table once. INVALID leftovers of an earlier try and jobs_claim_idx,
+--        which was the line of each engine, are dropped (ACCESS EXCLUSIVE for a moment, as for the new column; no rewrite).
+-- Undo:  0019_line_indexes.down.sql.
 -- transaction: none
 
 set lock_timeout = '5s';
 
 set statement_timeout = 0;
+
+select consumer.add_column('public.jobs', 'finish_tag', 'timestamptz');
 
 do $$
 declare
@@ -68,6 +69,7 @@ create index concurrently if not exists jobs_held_idx on public.jobs (user_id, c
 
 create unique index concurrently if not exists jobs_idempotency_key_idx on public.jobs (user_id, idempotency_key) where idempotency_key is not null and engine is not null;
 
+-- Under its name an index of the application may stand there.
 set lock_timeout = '5s';
 
 do $$

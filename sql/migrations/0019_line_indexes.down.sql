@@ -1,5 +1,5 @@
--- Undoes 0020: the line of each engine is indexed as before. An index that was there before, under our name, stays.
--- Locks: jobs_claim_idx is built CONCURRENTLY; ACCESS EXCLUSIVE for a moment on jobs (DROP INDEX).
+-- Undoes 0019: the line of each engine is indexed as before. An index that was there before, under our name, stays.
+-- Locks: jobs_claim_idx is built CONCURRENTLY; ACCESS EXCLUSIVE for a moment on jobs (DROP INDEX, DROP COLUMN).
 -- transaction: none
 
 set lock_timeout = '5s';
@@ -42,6 +42,8 @@ begin
   end loop;
 end
 $$;
+
+select consumer.drop_column('public.jobs', 'finish_tag');
 
 reset statement_timeout;
 

@@ -1,9 +1,9 @@
-"""fair queueing: see sql/migrations/0019_fair_queueing.up.sql."""
+"""fair queueing: see sql/migrations/0020_fair_queueing.up.sql."""
 
 from consumer.migrate import run_statements
 
-revision = "0019"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 
 
 def upgrade() -> None:
