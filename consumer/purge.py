@@ -76,8 +76,8 @@ def check_same_project(storage: Storage, connection: Connection, objects: Object
         [found] = connection.execute(query("compare_objects"), parameters).fetchall()
         if found["more"] or (keys and not found["known"] and not local):
             raise UsageError(
-                "The storage in the settings is not the one beside this database: "
-                "set SUPABASE_URL and SUPABASE_SECRET_KEY of the project that DATABASE_URL names. Nothing more was deleted."
+                "The storage in the settings is not the one beside this database: set SUPABASE_URL and "
+                "SUPABASE_SECRET_KEY of the project that DATABASE_URL names. Nothing more was deleted."
             )
     elif not local:
         raise UsageError(
