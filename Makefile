@@ -17,8 +17,8 @@ IMAGE ?= supabase/postgres:17.6.1.084
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
-# Three at a time, for many wait for processes; more threads of torch in each would only get into each other's way.
-TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 $(PYTEST)
+# Four at a time, for many wait for processes; more threads of torch in each would only get into each other's way.
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST)
 REQUIREMENTS := pyproject.toml constraints.txt
 CODE := consumer migrations tests bench
 

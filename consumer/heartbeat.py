@@ -28,9 +28,8 @@ class Heartbeat:
         self._hurry = asyncio.Event()
 
     def hurry(self) -> None:
-        """What is in hand needs the next heartbeat at once, for it has something to say."""
-        if self.leases.held:
-            self._hurry.set()
+        """The next heartbeat has something to say, and goes at once."""
+        self._hurry.set()
 
     async def keep(self) -> None:
         """Beat for ever, after a first time."""

@@ -20,12 +20,21 @@ class Turn:
         self._lane = lane
         self._next = is_next
         self._begun = False
+        if not is_next:
+            lane._later.add(self)
 
     async def begin(self) -> None:
         """Wait until no other job is on the lane."""
         if not self._begun:
             await self._lane._lock.acquire()
             self._begun = True
+            self._lane._comes(self)
+
+    async def begin_last(self) -> None:
+        """Wait until no other job is on the lane, nor comes onto it before this one."""
+        while self._lane._later:
+            await self._lane._came.wait()
+        await self.begin()
 
     def end_soon(self) -> None:
         """Let the next job get ready behind this one."""
@@ -36,6 +45,7 @@ class Turn:
     def release(self) -> None:
         """Let the next job onto the lane."""
         self.end_soon()
+        self._lane._comes(self)
         if self._begun:
             self._lane._lock.release()
             self._begun = False
@@ -51,6 +61,8 @@ class Lane:
         self.ending = False
         self._line = asyncio.Lock()
         self._lock = asyncio.Lock()
+        self._later: set[Turn] = set()
+        self._came = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
         self.running = 0
         self.busy_seconds = 0.0
@@ -64,6 +76,12 @@ class Lane:
     def later(self) -> Turn:
         """Come after all who are in line now; for a job that was claimed together with the next one."""
         return Turn(self, False)
+
+    def _comes(self, turn: Turn) -> None:
+        # Wakes who waits for this, and makes the others wait for the next one.
+        self._later.discard(turn)
+        self._came.set()
+        self._came.clear()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in the lane's thread. Raises EngineHungError, and leaves the thread alone, when it hangs."""

@@ -5,6 +5,8 @@ the worker named a lock that is free. So a database that was away for an hour ma
 machines' clocks are ever compared. A lock that is held proves nothing: a process can stand still for ever.
 """
 
+import asyncio
+import logging
 import math
 import time
 from uuid import UUID
@@ -12,6 +14,9 @@ from uuid import UUID
 from consumer import events
 from consumer.lease import DEAD_SECONDS, pace
 from consumer.queue import Beat, Queue
+
+RESCUE_SECONDS = 1.0
+"""How long a rescue may wait for locks, at each try."""
 
 
 class Watch:
@@ -83,6 +88,13 @@ class Rescuer:
     async def _rescue(self, watch: Watch, beat: Beat, unlocked: bool = False) -> None:
         if beat.worker_id == self.queue.worker_id:
             return
-        for job_id, status in await self.queue.rescue_jobs(beat.worker_id, beat.beats, unlocked):
-            events.emit("job.rescued", job_id=job_id, status=status, lost_worker=beat.worker_id)
+        try:
+            async with asyncio.timeout(min(RESCUE_SECONDS, self.lease_seconds / 8)):
+                jobs = await self.queue.rescue_jobs(beat.worker_id, beat.beats, unlocked)
+        except TimeoutError:
+            # Somebody has locked a row of it. Tried again after the next heartbeat, which must not wait for that.
+            events.emit("rescue.delayed", level=logging.WARNING, lost_worker=beat.worker_id)
+            return
+        for job_id, status in jobs:
+            events.emit("job.rescued", level=logging.WARNING, job_id=job_id, status=status, lost_worker=beat.worker_id)
         watch.drop(beat.worker_id)

@@ -195,23 +195,35 @@ class Worker:
             await self.hands.reach()
             turn = await self.lane.turn()
             room = 1 + await self.hands.reach_more(self._batch() - 1)
-            leases = await self.intake.next_jobs(turn.begin, room)
+            leases = await self.intake.next_jobs(turn.begin_last, room)
             self.hands.let_go(room - len(leases))
             if not leases:
                 turn.release()
                 return
             self._taken += len(leases)
-            for lease in sorted(leases, key=lambda lease: lease.job.lost):
-                # A job that ended with its worker may be what ends workers: it is worked on alone, and costs no other
-                # one an attempt.
-                if lease.job.lost:
-                    await self.hands.empty()
-                self.hands.work(lease, self._guard("job", partial(self._work, lease, turn)))
-                if lease.job.lost:
-                    await self.hands.empty()
-                turn = self.lane.later()
+            await self._begin(leases, turn)
             if self.until.once or self._taken == self.until.max_jobs:
                 self.drain("that was the last job asked for")
+
+    async def _begin(self, leases: list[Lease], turn: Turn) -> None:
+        """Work on these jobs. One that ended with its worker may be what ends workers: it is worked on alone, and costs
+        no other one an attempt."""
+        suspects = [lease for lease in leases if lease.job.lost]
+        for lease in suspects[1:]:
+            await self.queue.release_job(lease.job.id, lease.job.claim_id)
+            self.leases.remove(lease)
+            self.hands.let_go()
+            self._taken -= 1
+        ordered = [*(lease for lease in leases if not lease.job.lost), *suspects[:1]]
+        for place, lease in enumerate(ordered):
+            if lease.job.lost:
+                await self.hands.empty()
+            self._start(lease, self.lane.later() if place else turn)
+        if suspects:
+            await self.hands.empty()
+
+    def _start(self, lease: Lease, turn: Turn) -> None:
+        self.hands.work(lease, self._guard("job", partial(self._work, lease, turn)))
 
     def _batch(self) -> int:
         left = math.inf if self.until.max_jobs is None else self.until.max_jobs - self._taken

@@ -6,6 +6,8 @@ from consumer.lease import DEAD_SECONDS, pace
 from consumer.listen import LOCK_CLASS
 from consumer.queue import Queue
 from consumer.rescue import Rescuer
+from jobs import Hands
+from workers import eventually
 
 LEASE = 45.0
 KEY = 7
@@ -168,6 +170,8 @@ def test_a_worker_that_comes_back_after_its_rescue_is_watched_from_the_beginning
 
 def beat_unlocked(jobs, worker):
     """Send a heartbeat that names a lock, and let that be so long ago that the lock is looked at."""
+    since = "select now() - interval '5 seconds' > pg_postmaster_start_time()"
+    eventually(lambda: jobs.value(since), "the server is older than the last heartbeat")
     worker.do(worker.queue.heartbeat("a worker", ("sketch",), LEASE, False, KEY))
     # The server of these tests is older than that: its databases were migrated first.
     jobs.run("update consumer.workers set heartbeat_at = now() - interval '4 seconds' where id = %s", worker.id)
@@ -241,3 +245,17 @@ def test_an_interrupted_watch_begins_the_five_seconds_anew(jobs, watch, worker):
     watch.rescuer.forget()
     assert watch(8.5) == "processing"
     assert watch(9) == "queued"
+
+
+def test_a_row_that_somebody_has_locked_holds_up_no_other_rescue(jobs, db, watch, worker, lost):
+    second = Hands(worker.runner, worker.database)
+    second.beat(lease_seconds=LEASE)
+    jobs.add()
+    free = second.take()
+    with db.connect(autocommit=False) as somebody:
+        somebody.execute("select from public.jobs where id = %s for update", (lost.id,))
+        watch(0)
+        assert watch(LEASE + 5) == "processing"
+        assert jobs.get(free.id)["status"] == "queued"
+        somebody.rollback()
+    assert watch(LEASE + 10) == "queued"

@@ -63,7 +63,7 @@ def test_a_worker_survives_whatever_is_sent(site: Site, jobs: UserJobs, tmp_path
     before = files(site)
 
     @tried
-    @settings(max_examples=120, deadline=None, derandomize=True)
+    @settings(max_examples=60, deadline=None, derandomize=True)
     @given(bodies(types, KNOWN))
     def insert(body: Body) -> None:
         try:

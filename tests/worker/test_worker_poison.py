@@ -6,7 +6,7 @@ from consumer.queue import WORKER_LOST
 from user_jobs import UserJobs
 from workers import Site, eventually
 
-ATTEMPTS, OTHERS = 3, 12
+ATTEMPTS, OTHERS = 3, 6
 
 
 def test_a_job_that_kills_each_worker_fails_after_its_attempts_and_the_others_are_done(
