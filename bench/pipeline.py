@@ -108,7 +108,7 @@ class FarDatabase(Database):
     async def run(self, name: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[dict[str, Any]]:
         """As the worker's own, later."""
         await asyncio.sleep(self.seconds)
-        return await super().run(name, parameters)
+        return await super().run(name, parameters, limit)
 
 
 async def work(dsn: str, engine: TimedEngine, storage: FarStorage, far: float) -> float:
