@@ -105,7 +105,9 @@ class FarDatabase(Database):
 
     seconds = 0.0
 
-    async def run(self, name: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[dict[str, Any]]:
+    async def run(
+        self, name: str, parameters: Mapping[str, Any] | Sequence[Any], limit: int = 1
+    ) -> list[dict[str, Any]]:
         """As the worker's own, later."""
         await asyncio.sleep(self.seconds)
         return await super().run(name, parameters, limit)
