@@ -176,7 +176,11 @@ class Worker:
             raise UsageError(
                 f"The database does not know these job types: {', '.join(missing)}. Run `consumer job-types push`."
             )
-        await self.heartbeat.beat()
+        try:
+            await self.heartbeat.beat()
+        except AWAY as error:
+            # Read-only for a while, or gone since it told its job types: the next heartbeat comes soon.
+            events.emit("heartbeat.missed", error=events.describe(error))
 
     def _enter(self, state: health.State) -> None:
         self._state = state

@@ -84,3 +84,17 @@ def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_attempt(
         assert [line["pid"] for line in site.drawn()] == [worker.pid] * 3
         jobs.submit("after")
         eventually(lambda: [*worker.events("job.completed"), *other.events("job.completed")][1:], "the next one runs")
+
+
+def test_a_worker_that_starts_while_the_database_is_read_only_works_when_it_is_not(site: Site, jobs: UserJobs) -> None:
+    job, name = jobs.submit("job"), jobs.value("select current_database()")
+    jobs.run(f'alter database "{name}" set default_transaction_read_only = on')
+    worker = site.start()
+    worker.wait_for("worker.started")
+    worker.wait_for("database.away")
+    jobs.run(f'alter database "{name}" reset default_transaction_read_only')
+    others = "select pg_terminate_backend(pid) from pg_stat_activity"
+    jobs.run(
+        f"{others} where datname = current_database() and pid <> pg_backend_pid() and query not like '%%read_only%%'"
+    )
+    worker.wait_for("job.completed", job_id=job, attempt=1)
