@@ -114,6 +114,7 @@ class Worker:
         reach.on_back = partial(self.intake.hint, "line")
         self._hearing = asyncio.Event()
         self._taken = 0
+        self._one_by_one = False
         self._hurry = asyncio.Event()
         self._signals = 0
 
@@ -213,6 +214,7 @@ class Worker:
         """Work on these jobs. One that ended with its worker may be what ends workers: it is worked on alone, and costs
         no other one an attempt."""
         suspects = [lease for lease in leases if lease.job.lost]
+        self._one_by_one = bool(suspects)
         for lease in suspects[1:]:
             await self.queue.release_job(lease.job.id, lease.job.claim_id)
             self.leases.remove(lease)
@@ -231,7 +233,7 @@ class Worker:
 
     def _batch(self) -> int:
         left = math.inf if self.until.max_jobs is None else self.until.max_jobs - self._taken
-        return 1 if self.until.once else int(min(self.settings.claim_batch, left))
+        return 1 if self.until.once or self._one_by_one else int(min(self.settings.claim_batch, left))
 
     def _gone_idle(self, seconds: float) -> float:
         """Nothing to do for so long: leave if that is what was asked for; else how long to wait at most."""
@@ -251,8 +253,8 @@ class Worker:
             # Another job of this user may run now; should the database be away, the next sweep sees to it.
             with suppress(*AWAY):
                 await self.queue.admit_jobs([lease.job.user_id])
-        most, taken = self.settings.max_memory_gb, footprint_gb()
-        if most is not None and taken > most:
+        most = self.settings.max_memory_gb
+        if most is not None and (taken := footprint_gb()) > most:
             self.drain(f"this process takes {taken:.2f} GB of memory, and CONSUMER_MAX_MEMORY_GB allows {most:g}")
 
     def _unfit(self, reason: str) -> None:
