@@ -1,4 +1,4 @@
-"""claim_job: who is served next, and what a claim writes."""
+"""claim_jobs: who is served next, and what a claim writes."""
 
 import asyncio
 from datetime import timedelta
