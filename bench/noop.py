@@ -14,12 +14,13 @@ from uuid import uuid4
 import numpy as np
 
 import stage
+from consumer.claims import Until
 from consumer.database import Database
 from consumer.engines.base import Engine, OnStep, Options, Output
 from consumer.request import Request
 from consumer.settings import load_settings
 from consumer.storage.local import LocalStorage
-from consumer.worker import Until, Worker
+from consumer.worker import Worker
 
 PIXELS = np.zeros((64, 64, 3), np.uint8)
 

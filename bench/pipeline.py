@@ -19,13 +19,14 @@ import psycopg
 
 import pictures
 import stage
+from consumer.claims import Until
 from consumer.database import Database
 from consumer.engines.base import Engine, OnStep, Options, Output, Phase
 from consumer.job import JobType, Medium
 from consumer.migrate import push_job_types
 from consumer.request import Request
 from consumer.settings import load_settings
-from consumer.worker import Until, Worker
+from consumer.worker import Worker
 
 SIDE = 1024
 STEPS = 20

@@ -3,7 +3,8 @@
 The map of the house, from the top down; imports go down only.
 
     cli/        one file per command: parse, call a room below, print
-    worker      THE LOOP: listener, claims, heartbeat, rescuer; signals and drain
+    worker      what runs beside each other: listener, claims, heartbeat, rescuer; signals and drain
+    claims      THE LOOP: while there is room, the next jobs are claimed and begun
     intake      where the next job comes from: a claim, after a hint or a sweep
     process     ONE JOB, top to bottom
     preload     the model that is loaded before the first claim

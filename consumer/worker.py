@@ -1,4 +1,4 @@
-"""The loop: claims, and beside them the listener, the heartbeat, the health file; signals and drain.
+"""A worker: claims, and beside them the listener, the heartbeat, the health file; signals and drain.
 
 A side task that dies would take its siblings with it, so each catches what it can, says why, and asks for a drain:
 the job in hand is finished or released, and the exit code tells.
@@ -6,19 +6,18 @@ the job in hand is finished or released, and the exit code tells.
 
 import asyncio
 import logging
-import math
 import os
 import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
 
 from consumer import events, health, preload
 from consumer.assets import Assets
+from consumer.claims import Claims, Until
 from consumer.database import AWAY, Database
 from consumer.delivery import Delivery
 from consumer.engines.base import Engine
@@ -26,15 +25,14 @@ from consumer.engines.enhance import Enhancer
 from consumer.engines.residency import Residency
 from consumer.errors import StorageUnusableError, UsageError
 from consumer.failures import Failures
-from consumer.footprint import footprint_gb
 from consumer.hands import Hands
 from consumer.heartbeat import Heartbeat
 from consumer.intake import Intake
 from consumer.job import JobType
-from consumer.lane import Lane, Turn
-from consumer.lease import Lease, Leases, Trust
+from consumer.lane import Lane
+from consumer.lease import Leases, Trust
 from consumer.listen import Listener
-from consumer.process import Workshop, process
+from consumer.process import Workshop
 from consumer.queue import Queue
 from consumer.references import References
 from consumer.rescue import Rescuer
@@ -45,16 +43,6 @@ from consumer.turns import Turns, in_place
 from consumer.watchdog import Watchdog
 
 OK, FAILED, UNUSABLE, REFUSED = 0, 1, 3, 5
-
-
-@dataclass(frozen=True, slots=True)
-class Until:
-    """When the worker ends by itself; never, if nothing is said. `idle_exit` is in seconds."""
-
-    once: bool = False
-    drain_and_exit: bool = False
-    idle_exit: float | None = None
-    max_jobs: int | None = None
 
 
 class Worker:
@@ -79,7 +67,6 @@ class Worker:
         `enhancer` rewrites prompts; None where no engine here could make use of it. `default` is the engine to load
         before the first claim. `residency` counts the loads."""
         self.settings = settings
-        self.until = until
         self.default = default
         self.loads, self.moves = (residency.loads, residency.moves) if residency else (Counter[str](), Counter[str]())
         self.gate = database.gate
@@ -103,6 +90,7 @@ class Worker:
             self.queue, assets, engines, job_types, self.lane, self.delivery, References(storage), enhancer,
             Failures(settings.max_failures), self._unfit,
         )  # fmt: skip
+        self.claims = Claims(self.shop, self.leases, self.hands, settings, until, self.drain, self._guard)
         self.exit_code = OK
         self._state: health.State = "starting"
         self._draining = asyncio.Event()
@@ -110,11 +98,9 @@ class Worker:
         pace = partial(self.listener.pace, settings.sweep_seconds)
         reach = self.delivery.reach
         turns = Turns(served, partial(in_place, job_types, engines), settings.affinity_seconds)
-        self.intake = Intake(self.queue, self.leases, turns, pace, self._gone_idle, lambda: reach.away)
+        self.intake = Intake(self.queue, self.leases, turns, pace, self.claims.gone_idle, lambda: reach.away)
         reach.on_back = partial(self.intake.hint, "line")
         self._hearing = asyncio.Event()
-        self._taken = 0
-        self._one_by_one = False
         self._hurry = asyncio.Event()
         self._signals = 0
 
@@ -137,8 +123,8 @@ class Worker:
             finally:
                 await self._leave()
         found_by = {f"found_by_{source}": count for source, count in self.intake.found_by.items()}
-        loads, moves = counted(self.loads), counted(self.moves)
-        events.emit("worker.stopped", jobs=self._taken, exit_code=self.exit_code, loads=loads, moves=moves, **found_by)
+        loads, moves, taken = counted(self.loads), counted(self.moves), self.claims.taken
+        events.emit("worker.stopped", jobs=taken, exit_code=self.exit_code, loads=loads, moves=moves, **found_by)
         return self.exit_code
 
     def drain(self, reason: str, exit_code: int = OK) -> None:
@@ -196,66 +182,7 @@ class Worker:
             engine, leaving = self.shop.engines[self.default], self._draining
             await preload.before_claims(self.default, engine, self.lane, self._hearing, leaving, self._unfit)
             self._enter("ready")
-        while not self._draining.is_set():
-            await self.hands.reach()
-            turn = await self.lane.turn()
-            room = 1 + await self.hands.reach_more(self._batch() - 1)
-            leases = await self.intake.next_jobs(turn.begin_last, room)
-            self.hands.let_go(room - len(leases))
-            if not leases:
-                turn.release()
-                return
-            self._taken += len(leases)
-            await self._begin(leases, turn)
-            if self.until.once or self._taken == self.until.max_jobs:
-                self.drain("that was the last job asked for")
-
-    async def _begin(self, leases: list[Lease], turn: Turn) -> None:
-        """Work on these jobs. One that ended with its worker may be what ends workers: it is worked on alone, and costs
-        no other one an attempt."""
-        suspects = [lease for lease in leases if lease.job.lost]
-        self._one_by_one = bool(suspects)
-        for lease in suspects[1:]:
-            await self.queue.release_job(lease.job.id, lease.job.claim_id)
-            self.leases.remove(lease)
-            self.hands.let_go()
-            self._taken -= 1
-        ordered = [*(lease for lease in leases if not lease.job.lost), *suspects[:1]]
-        for place, lease in enumerate(ordered):
-            if lease.job.lost:
-                await self.hands.empty()
-            self._start(lease, self.lane.later() if place else turn)
-        if suspects:
-            await self.hands.empty()
-
-    def _start(self, lease: Lease, turn: Turn) -> None:
-        self.hands.work(lease, self._guard("job", partial(self._work, lease, turn)))
-
-    def _batch(self) -> int:
-        left = math.inf if self.until.max_jobs is None else self.until.max_jobs - self._taken
-        return 1 if self.until.once or self._one_by_one else int(min(self.settings.claim_batch, left))
-
-    def _gone_idle(self, seconds: float) -> float:
-        """Nothing to do for so long: leave if that is what was asked for; else how long to wait at most."""
-        if self.until.once or self.until.drain_and_exit:
-            self.drain("nothing is left to do")
-        elif self.until.idle_exit is not None and seconds >= self.until.idle_exit:
-            self.drain("idle for long enough")
-        return math.inf if self.until.idle_exit is None else max(0.0, self.until.idle_exit - seconds)
-
-    async def _work(self, lease: Lease, turn: Turn) -> None:
-        try:
-            await process(lease, turn, self.shop)
-            self.leases.remove(lease)
-        finally:
-            turn.release()
-        if lease.job.limited:
-            # Another job of this user may run now; should the database be away, the next sweep sees to it.
-            with suppress(*AWAY):
-                await self.queue.admit_jobs([lease.job.user_id])
-        most = self.settings.max_memory_gb
-        if most is not None and (taken := footprint_gb()) > most:
-            self.drain(f"this process takes {taken:.2f} GB of memory, and CONSUMER_MAX_MEMORY_GB allows {most:g}")
+        await self.claims.make(self.intake, self._draining)
 
     def _unfit(self, reason: str) -> None:
         self.lane.ending = True

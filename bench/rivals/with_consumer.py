@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import stage
 from consumer.assets import Assets, Result
+from consumer.claims import Until
 from consumer.database import Database
 from consumer.engines.base import Engine, OnStep, Options, Output
 from consumer.heartbeat import Heartbeat
@@ -31,7 +32,7 @@ from consumer.request import Request
 from consumer.rescue import Rescuer
 from consumer.settings import load_settings
 from consumer.storage.local import LocalStorage
-from consumer.worker import Until, Worker
+from consumer.worker import Worker
 
 CONNECTIONS = 10
 BATCHES = 2

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from consumer import events, health, preload
+from consumer.claims import Until
 from consumer.database import Database, check_role, check_schema, connect
 from consumer.engines import available, create, enhance, options_of
 from consumer.engines.residency import Residency
@@ -20,7 +21,7 @@ from consumer.listen import LISTEN_URL
 from consumer.pooler import Mode, mode
 from consumer.settings import Settings, load_settings
 from consumer.storage import open_storage
-from consumer.worker import UNUSABLE, Until, Worker
+from consumer.worker import UNUSABLE, Worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
