@@ -75,7 +75,7 @@ class Counted:
         beats = asyncio.create_task(Heartbeat(self.leases, Rescuer(self.queue, self.leases.lease_seconds)).keep())
         say("ready")
         # Two batches, so that this process works on one while the server works on the other.
-        await asyncio.gather(beats, *(self.claims() for _ in range(CONNECTIONS if self.batch == 1 else 2)))
+        await asyncio.gather(beats, *(self.claims() for _ in range(CONNECTIONS if self.batch == 1 else BATCHES)))
 
     async def claims(self) -> None:
         """Claim, and finish what was claimed, until nothing is left; then look again now and then."""
