@@ -40,6 +40,9 @@ object. All but a lock that was not to be had."""
 CANCEL_SECONDS = 0.5
 """So long a server has to confirm that it stopped a statement, before the connection is given up."""
 
+PLAN_ONCE = "set plan_cache_mode = force_generic_plan"
+"""Left to itself, Postgres plans the claim anew each time, which takes longer than to make one."""
+
 RECONNECT_SECONDS = 1.0
 """After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage
 is over."""
@@ -155,13 +158,14 @@ class Database:
         self.answer_seconds = answer_seconds
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo(dsn), connection_class=Connection, min_size=1, max_size=size, open=False, timeout=10,
-            reconnect_timeout=RECONNECT_SECONDS, configure=self._become if role else None,
+            reconnect_timeout=RECONNECT_SECONDS, configure=self._dress if prepare else None,
             kwargs={"gate": self.gate, "setting": DATABASE_URL, "prepare_threshold": 5 if prepare else None},
         )  # fmt: skip
 
-    async def _become(self, connection: Connection) -> None:
-        assert self.role
-        await connection.execute(sql.SQL("set role {}").format(sql.Identifier(self.role)))
+    async def _dress(self, connection: Connection) -> None:
+        await connection.execute(PLAN_ONCE)
+        if self.role:
+            await connection.execute(sql.SQL("set role {}").format(sql.Identifier(self.role)))
 
     async def open(self) -> None:
         """Connect; raises DatabaseRefusedError when it cannot be done now."""

@@ -127,7 +127,6 @@ class Delivery:
     async def _upload_once(self, lease: Lease, key: str, encoded: Encoded, seconds: float) -> None:
         """One upload, which ends in time, and at once when the trust window or the lease does."""
         upload = asyncio.create_task(self.storage.upload(key, encoded.data, encoded.content_type))
-        stopped = asyncio.create_task(lease.wait_stopped())
         deadline = asyncio.get_running_loop().time() + seconds
         try:
             while not upload.done():
@@ -139,16 +138,15 @@ class Delivery:
                     raise StorageUnavailableError(f"An upload took longer than {seconds:g} seconds.")
                 # The next heartbeat may shorten the trust.
                 wait = min(left, trusted, DEAD_SECONDS)
-                await asyncio.wait({upload, stopped}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({upload, lease.stopping()}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             await upload
         except StorageUnavailableError as error:
             self.reach.lost(error)
             raise
         finally:
             upload.cancel()
-            stopped.cancel()
             # The transfer is over before the next one begins.
-            await asyncio.gather(upload, stopped, return_exceptions=True)
+            await asyncio.gather(upload, return_exceptions=True)
 
     def _measured(self, output: Output, encoded: Encoded) -> dict[str, Any]:
         measured: dict[str, Any] = {

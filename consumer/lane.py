@@ -30,6 +30,11 @@ class Turn:
             self._begun = True
             self._lane._comes(self)
 
+    @property
+    def begun(self) -> bool:
+        """Whether this job is on the lane."""
+        return self._begun
+
     async def begin_last(self) -> None:
         """Wait until no other job is on the lane, nor comes onto it before this one."""
         while self._lane._later:

@@ -42,32 +42,42 @@ class Lease:
         self.stopped: StoppedError | None = None
         self.pace: Pace | None = None
         """None until the job has begun on the lane."""
-        self._stop = asyncio.Event()
+        self._stopping: asyncio.Future[None] | None = None
 
     def stop(self, error: StoppedError) -> None:
         """Ask the work to end; the first reason counts."""
         if self.stopped is None:
             self.stopped = error
-            self._stop.set()
+            if self._stopping is not None:
+                self._stopping.set_result(None)
 
     def check(self) -> None:
         """Raise the reason to stop, if there is one. Called from any thread, at every step."""
         if self.stopped is not None:
             raise self.stopped
 
+    def stopping(self) -> asyncio.Future[None]:
+        """Done as soon as there is a reason to stop; to be waited for with asyncio.wait, which leaves it as it is."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_future()
+            if self.stopped is not None:
+                self._stopping.set_result(None)
+        return self._stopping
+
     async def wait_stopped(self) -> None:
         """Return when there is a reason to stop."""
-        await self._stop.wait()
+        await asyncio.wait({self.stopping()})
 
     async def hold(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; it is cancelled as soon as there is a reason to stop, which is raised."""
-        working, stopped = asyncio.create_task(work), asyncio.create_task(self.wait_stopped())
+        working = asyncio.create_task(work)
+        either: set[asyncio.Future[Any]] = {working, self.stopping()}
         try:
-            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             self.check()
             return working.result()
         finally:
-            await end(working, stopped)
+            await end(working)
 
 
 class Trust:

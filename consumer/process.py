@@ -31,7 +31,7 @@ from consumer.errors import (
 )
 from consumer.failpoints import Point, reach
 from consumer.failures import Failures
-from consumer.job import Job, JobType
+from consumer.job import Job, JobType, Medium
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease
 from consumer.progress import Progress
@@ -103,12 +103,14 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     # All this beside the job that is still on the lane; where nothing is checked, a thread would only take time.
     if type(engine).check is not Engine.check:
         await asyncio.to_thread(engine.check, request)
-    pending = await shop.assets.pending(lease.job, request.medium, request.count)
+    pending = pending_of(lease.job, request.medium)
+    pending = pending or await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
     request = await refer(lease, request, engine, shop)
     reach(Point.prepared)
-    await lease.hold(turn.begin())
+    if not turn.begun:
+        await lease.hold(turn.begin())
     if shop.lane.ending:
         raise DrainingError("The worker is going away.")
     reach(Point.begun)
@@ -122,6 +124,14 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
                 await shop.delivery.put(lease, request.medium, output)
 
 
+def pending_of(job: Job, medium: Medium) -> list[int]:
+    """The indexes without a result as the claim saw them; none where it saw nothing, or rows of the application, of
+    which more must be known."""
+    seen = job.pending if medium is Medium.image and job.pending else ()
+    indexes = [index for index in seen if index is not None]
+    return sorted(indexes) if len(indexes) == len(seen) else []
+
+
 def draw(engine: Engine, request: Request, pending: Sequence[int], progress: Progress) -> Generator[Output, None, None]:
     """All that the lane's thread does for a job but for its prompt: load what it needs, and generate."""
     engine.load(engine.model_for(request))
@@ -131,6 +141,8 @@ def draw(engine: Engine, request: Request, pending: Sequence[int], progress: Pro
 
 async def refer(lease: Lease, request: Request, engine: Engine, shop: Workshop) -> Request:
     """The request with the pictures that it refers to."""
+    if not shop.references.named(request):
+        return request
     try:
         return await lease.hold(shop.references.fetch(lease.job, request, engine.references))
     except StorageUnavailableError as error:

@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 
 
 _COMMENT = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
-_INDENT = re.compile(r"\s*\n\s*")
+_INDENT = re.compile(r"(?<=\()\s*\n\s*|\s*\n\s*(?=\))|\s*(\n)\s*")
 
 
 @cache
@@ -34,7 +34,7 @@ def query(name: str, limit: int = 1) -> LiteralString:
     for the first line, by which the database's own views know a statement, and indentation are left out: the driver
     remembers how to convert a text only up to 4,096 characters."""
     first, _, rest = (SQL / "queries" / f"{name}.sql").read_text().partition("\n")
-    short = _INDENT.sub(" ", _COMMENT.sub("", rest))
+    short = _INDENT.sub(lambda gap: " " if gap[1] else "", _COMMENT.sub("", rest))
     return f"{first}\n{short}".replace("{limit}", str(limit))
 
 

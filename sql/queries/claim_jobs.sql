@@ -3,17 +3,12 @@
 -- seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of
 -- all lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
 -- seconds for each step (ten at most) of the difference. The lines that have jobs are found by skipping along the
--- index, and their heads are read without a lock, so that only rows that are taken are locked, and nothing is sorted
+-- index from before the first one, and their heads are read without a lock, so that only rows that are taken are locked, and nothing is sorted
 -- but heads. From a line's first row on, for what was claimed before it stays in the index until no transaction is
 -- older than its claim. Each line gives its share of them; a second look takes what comes next where others have locked
 -- that. MATERIALIZED keeps the planner from evaluating the locked subquery more than once.
 with recursive lines as (
-  (
-    select j.job_type, j.priority, j.queue_at from public.jobs j
-    where j.status = 'queued' and j.queue_at is not null and j.engine is not null
-    order by j.job_type, j.priority, j.queue_at, j.created_at
-    limit 1
-  )
+  select '' as job_type, 0 as priority, null::timestamptz as queue_at
   union all
   select further.*
   from lines l
@@ -117,6 +112,10 @@ busy as (
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
   metadata::text, original_prompt, enhanced_prompt,
   errors::text,
+  (
+    select array_agg(case when i.managed then i.image_index end) from public.images i
+    where i.job_id = claimed.id and i.status is distinct from 'completed'
+  ) as pending,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
   ) as limited

@@ -32,6 +32,12 @@ def check_completed(site: Site, jobs: UserJobs, job: UUID) -> None:
         check_picture(site, image)
 
 
+def assert_as_it_was(dsn: str) -> None:
+    """Who comes next through the pooler finds no setting of the worker's."""
+    with psycopg.connect(dsn, prepare_threshold=None) as connection:
+        assert connection.execute("show plan_cache_mode").fetchone() == ("auto",)
+
+
 def missed_for(worker: Worker) -> float:
     """Seconds between the first heartbeat that a worker missed and the last."""
     times = [datetime.fromisoformat(missed["time"]) for missed in worker.events("heartbeat.missed")]
@@ -69,6 +75,7 @@ def test_work_in_transaction_mode_and_listen_direct(site: Site, jobs: UserJobs, 
     worker.wait_for("job.cancelled", job_id=running)
     assert not worker.events("listener.deaf")
     assert stop(worker).get("notify", 0) >= MANY
+    assert_as_it_was(pooler.dsn)
 
 
 def test_everything_in_transaction_mode_is_told_once_and_looked_for(site: Site, jobs: UserJobs, pooled: Pooled) -> None:
@@ -97,6 +104,7 @@ def test_session_mode(site: Site, jobs: UserJobs, pooled: Pooled) -> None:
     run_one_by_one(site, jobs, worker, seconds=10)
     assert not worker.events("listener.deaf")
     assert stop(worker)["notify"] >= MANY - 1
+    assert_as_it_was(pooler.dsn)
 
 
 def test_a_listener_whose_backend_ends_hears_again(site: Site, jobs: UserJobs, pooled: Pooled) -> None:

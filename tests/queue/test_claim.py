@@ -243,3 +243,25 @@ def test_many_workers_at_once_claim_every_job_once(jobs, db, runner):
     assert len({claim_id for _, claim_id in claims}) == 200
     assert sum(bool(share) for share in shares) > 1
     assert jobs.value("select max(attempts) from public.jobs") == 1
+
+
+def test_a_claim_is_planned_once_and_not_each_time(db, runner):
+    async def story():
+        # Each connection has plans of its own.
+        database = Database(db.dsn, size=1)
+        await database.open()
+        queue = Queue(database, uuid4())
+        try:
+            for _ in range(20):
+                await queue.claim_jobs(["sketch"])
+            async with database.pool.connection() as connection:
+                rows = await connection.execute(
+                    "select custom_plans, generic_plans from pg_prepared_statements where statement like '-- Take%'"
+                )
+                return await rows.fetchall()
+        finally:
+            await database.close()
+
+    [plans] = runner.run(story())
+    assert plans["custom_plans"] == 0
+    assert plans["generic_plans"] > 0

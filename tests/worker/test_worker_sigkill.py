@@ -78,12 +78,11 @@ def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: 
     let_another_finish(site, jobs, job, [0, 1, 2])
 
 
-def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site, jobs: UserJobs) -> None:
-    job = jobs.submit("job", COUNT)
-    with jobs.locked("lock table public.images in access exclusive mode"):
-        first = site.start()
-        jobs.blocked("pending_images")
-        first.kill()
+def test_a_job_is_finished_when_its_worker_died_before_the_first_picture(site: Site, jobs: UserJobs) -> None:
+    gate, job = site.gate("job.0.start"), jobs.submit("job", COUNT)
+    first = site.start()
+    gate.wait()
+    first.kill()
     let_another_finish(site, jobs, job, [0, 1, 2])
 
 
