@@ -643,7 +643,7 @@ begin
   where j.id = wanted and j.engine is not null and (not consumer.api_role() or j.user_id = auth.uid())
   for update;
   if not found then
-    raise exception 'There is no such job of yours.' using errcode = 'P0002';
+    raise exception 'There is no such job of yours.' using errcode = 'PT404';
   end if;
   return job;
 end
@@ -808,7 +808,7 @@ begin
   select * into job from public.jobs j
   where j.id = wanted and j.engine is not null and (not consumer.api_role() or j.user_id = auth.uid());
   if not found then
-    raise exception 'There is no such job of yours.' using errcode = 'P0002';
+    raise exception 'There is no such job of yours.' using errcode = 'PT404';
   end if;
   if job.status <> 'queued' then
     return case when job.status = 'processing' then 0 end;

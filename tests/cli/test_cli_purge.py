@@ -339,7 +339,7 @@ def test_a_user_who_retries_a_job_too_late_is_told_that_it_is_gone(
         with psycopg.connect(db.dsn, autocommit=True) as user:
             try:
                 user.execute("select public.retry_job(%s)", (job_id,))
-            except psycopg.errors.NoDataFound as error:
+            except psycopg.ProgrammingError as error:
                 told.append(error.diag.message_primary)
 
     user = threading.Thread(target=retry)

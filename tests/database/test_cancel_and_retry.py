@@ -216,15 +216,15 @@ def test_a_job_that_is_not_the_users_own_is_as_good_as_none(
     job_id = which(scene)
     user = scene.db.user() if which is foreign else scene.jobs.user
     before = scene.jobs.run("select * from public.jobs")
-    with pytest.raises(psycopg.errors.NoDataFound) as caught:
+    with pytest.raises(psycopg.ProgrammingError) as caught:
         scene.call(function, job_id, user)
-    assert caught.value.diag.message_primary == "There is no such job of yours."
+    assert (caught.value.sqlstate, caught.value.diag.message_primary) == ("PT404", "There is no such job of yours.")
     assert scene.jobs.run("select * from public.jobs") == before
 
 
 def test_a_request_without_a_user_finds_no_job(scene: Scene) -> None:
     job_id = scene.bring("queued")
-    with pytest.raises(psycopg.errors.NoDataFound):
+    with pytest.raises(psycopg.ProgrammingError, match="There is no such job of yours"):
         scene.db.execute_as(None, "select public.cancel_job(%s)", [job_id])
     assert scene.statuses(job_id)[0] == "queued"
 

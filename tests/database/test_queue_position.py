@@ -56,7 +56,7 @@ def test_of_other_peoples_jobs_it_tells_nothing(db, jobs, position):
     for job_id in (theirs, uuid4()):
         with pytest.raises(psycopg.DatabaseError) as caught:
             position(job_id, db.user())
-        assert caught.value.sqlstate == "P0002"
+        assert caught.value.sqlstate == "PT404"
         assert caught.value.diag.message_primary == "There is no such job of yours."
 
 

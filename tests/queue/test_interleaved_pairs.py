@@ -148,7 +148,10 @@ async def answer(side: Side, scene: Scene, name: str) -> Any:
     """What a statement answers, or how it is refused."""
     try:
         found = await STATEMENTS[name](side, scene)
-    except (LeaseLostError, psycopg.errors.NoDataFound, psycopg.IntegrityError) as error:
+    except (LeaseLostError, psycopg.ProgrammingError, psycopg.IntegrityError) as error:
+        if isinstance(error, psycopg.ProgrammingError) and error.sqlstate != "PT404":
+            # A mistake in a statement, and no job that is not there.
+            raise
         await side.connection.rollback()
         return type(error)
     return None if name == "beat" else found
