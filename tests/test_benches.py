@@ -58,6 +58,7 @@ def test_gpu() -> None:
         ("idle.py", ("2",), "times"),
         ("drain.py", ("8", "1"), "jobs/s"),
         ("pickup.py", ("3",), "p50 ms"),
+        ("fair.py", ("30", "3", "50"), "claims/s"),
         ("migrate.py", ("100",), "revision"),
     ],
 )
