@@ -61,10 +61,12 @@ def program(name: str, *arguments: str) -> Iterator[Callable[[], str]]:
     """A program beside this one, once it is ready; gives what reads its next line."""
     command = [sys.executable, str(Path(__file__).with_name(name)), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        yield process.stdout.readline
-        process.terminate()
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield process.stdout.readline
+        finally:
+            process.terminate()
 
 
 def sample(connection: psycopg.Connection, line: Callable[[], str], number: int) -> Sample:

@@ -21,6 +21,9 @@ from consumer.errors import UsageError
 from consumer.job import Medium, Status
 from consumer.statements import query
 
+NO_SUCH_JOB = "PT404"
+"""The SQLSTATE of a job that is not there, or not the caller's."""
+
 POLL_SECONDS = 0.1
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -135,7 +138,9 @@ def ask(connection: Connection, what: str, job_id: UUID) -> str:
     """Call retry_job or cancel_job as the operator (`what`: retry, cancel); returns the status that the job has now."""
     try:
         [row] = connection.execute(query(f"ask_{what}"), {"job_id": job_id}).fetchall()
-    except psycopg.errors.NoDataFound:
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate != NO_SUCH_JOB:
+            raise
         raise UsageError(f"The job {job_id} {_outside(connection, job_id)}") from None
     return str(row["status"])
 

@@ -22,7 +22,8 @@ from consumer.statements import HEAD, query
 from consumer.tasks import end
 
 __all__ = [
-    "AWAY", "Connection", "Database", "check_role", "check_schema", "connect", "conninfo", "refusal", "revision_of",
+    "AWAY", "PLAN_ONCE", "Connection", "Database", "check_role", "check_schema", "connect", "conninfo", "refusal",
+    "revision_of",
 ]  # fmt: skip
 
 DATABASE_URL = "DATABASE_URL"
@@ -40,8 +41,11 @@ object. All but a lock that was not to be had."""
 CANCEL_SECONDS = 0.5
 """So long a server has to confirm that it stopped a statement, before the connection is given up."""
 
-PLAN_ONCE = "set plan_cache_mode = force_generic_plan"
-"""Left to itself, Postgres plans the claim anew each time, which takes longer than to make one."""
+PLAN_ONCE = """
+select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
+"""
+"""Left to itself, Postgres plans the claim anew each time, which takes longer than to make one. A plan that is kept may
+be from when the tables were empty; all our statements find their rows by an index."""
 
 RECONNECT_SECONDS = 1.0
 """After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage
@@ -154,6 +158,7 @@ class Database:
         A statement that was not answered for `answer_seconds` is given up, and counts as a database that is away."""
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
         self.gate = gate or Gate()
+        assert prepare or not role
         self.role = role
         self.answer_seconds = answer_seconds
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -163,9 +168,14 @@ class Database:
         )  # fmt: skip
 
     async def _dress(self, connection: Connection) -> None:
-        await connection.execute(PLAN_ONCE)
-        if self.role:
-            await connection.execute(sql.SQL("set role {}").format(sql.Identifier(self.role)))
+        try:
+            await self._answer(connection, PLAN_ONCE, ())
+            if self.role:
+                become = sql.SQL("set role {}").format(sql.Identifier(self.role)).as_string(connection)
+                await self._answer(connection, become, ())
+        except BaseException:
+            await connection.close()
+            raise
 
     async def open(self) -> None:
         """Connect; raises DatabaseRefusedError when it cannot be done now."""

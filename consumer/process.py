@@ -103,7 +103,8 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     # All this beside the job that is still on the lane; where nothing is checked, a thread would only take time.
     if type(engine).check is not Engine.check:
         await asyncio.to_thread(engine.check, request)
-    pending = pending_of(lease.job, request.medium)
+    # One that is worked on alone may have waited for long.
+    pending = [] if lease.job.lost else pending_of(lease.job, request.medium)
     pending = pending or await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return

@@ -31,6 +31,7 @@ class Proxy:
         self._stalled: set[socket.socket] = set()
         self._refusal = b""
         self._refused = b""
+        self._awaited = b""
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -39,6 +40,10 @@ class Proxy:
         """Swallow what goes through the connections of now, both ways, and let them look well; new ones work."""
         with self._lock:
             self._stalled.update(self._open)
+
+    def stall_at(self, words: bytes) -> None:
+        """Do the same to the next connection through which a client sends these words, from then on."""
+        self._awaited = words
 
     def refuse(self, code: str, message: str, when: bytes = b"") -> None:
         """Answer what a client sends, if this is in it, with a FATAL error and close, as a pooler does."""
@@ -87,6 +92,9 @@ class Proxy:
     def _pass(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if from_client and self._awaited and self._awaited in data:
+                    self._awaited = b""
+                    self._stalled.update((source, sink))
                 if source in self._stalled:
                     continue
                 # The question for TLS is no message yet.

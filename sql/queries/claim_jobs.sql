@@ -1,5 +1,5 @@
--- Take the jobs that are next in line for these job types.
--- At most {limit}; `served` are all types that this worker ever claims. Count the attempt, draw a claim_id, draw the
+-- Take the jobs that are next in line.
+-- At most {limit}; `served` are all types that this worker ever claims, `job_types` those it claims now. Count the attempt, draw a claim_id, draw the
 -- seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of
 -- all lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
 -- seconds for each step (ten at most) of the difference. The lines that have jobs are found by skipping along the
@@ -8,16 +8,16 @@
 -- older than its claim. Each line gives its share of them; a second look takes what comes next where others have locked
 -- that. MATERIALIZED keeps the planner from evaluating the locked subquery more than once.
 with recursive lines as (
-  select '' as job_type, 0 as priority, null::timestamptz as queue_at
+  select coalesce(j.job_type, '') as job_type, j.priority, j.queue_at from (select (null::public.jobs).*) as j
   union all
-  select further.*
+  select line.*
   from lines l
   cross join lateral (
     select j.job_type, j.priority, j.queue_at from public.jobs j
     where j.status = 'queued' and j.queue_at is not null and j.engine is not null and (j.job_type, j.priority) > (l.job_type, l.priority)
     order by j.job_type, j.priority, j.queue_at, j.created_at
     limit 1
-  ) as further
+  ) as line
 ),
 heads as (
   select l.job_type, l.priority, head.*
@@ -42,7 +42,7 @@ places as (
     order by
       case
         when h.priority > fair.priority
-          and coalesce(fair.waited, 0) < least(h.priority::bigint - fair.priority, 10) * %(priority_seconds)s::float8
+          and coalesce(fair.waited, 0) < least(h.priority::bigint - fair.priority, 10) * %(priority_seconds)s
           then h.priority
         else fair.priority
       end desc,

@@ -281,6 +281,33 @@ def test_a_rule_of_another_kind_is_replaced_and_restored_word_for_word(before: D
     assert state(before) == platform
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "add column priority bigint not null default 0",
+        "add column priority numeric not null default 0",
+        "add column priority smallint",
+        'alter column job_type type text collate "C"',
+        "alter column job_type type varchar(60)",
+    ],
+)
+def test_jobs_are_claimed_whatever_types_the_columns_of_the_line_had(
+    before: Database, runner: asyncio.Runner, change: str
+) -> None:
+    before.connect().execute(f"alter table public.jobs {change}".encode())
+    migrate.upgrade(before.dsn)
+    migrate.push_job_types(before.dsn, job_types.load().values())
+    jobs = Jobs(before)
+    jobs.user = USER
+    wanted = [jobs.add("sdxl_image_fast"), jobs.add("image_fast")]
+    pool = Pool(before.dsn)
+    runner.run(pool.open())
+    worker = Hands(runner, pool)
+    taken = [worker.take("sdxl_image_fast", "image_fast").id for _ in wanted]
+    runner.run(pool.close())
+    assert sorted(taken) == sorted(wanted)
+
+
 @pytest.mark.parametrize("direction", ["up", "down"])
 @pytest.mark.parametrize(("below", "revision"), [("0012", "0013"), ("0013", "0014")])
 def test_what_broke_off_at_any_statement_is_finished(

@@ -5,13 +5,16 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 
 from consumer import job_types
 from consumer.database import Database
 from consumer.errors import RejectedError
 from consumer.queue import Queue
 from consumer.request import parse
+from consumer.statements import query
 from jobs import Hands
+from proxy import Proxy
 
 WAN = ("image_fast", "video_fast")
 
@@ -265,3 +268,24 @@ def test_a_claim_is_planned_once_and_not_each_time(db, runner):
     [plans] = runner.run(story())
     assert plans["custom_plans"] == 0
     assert plans["generic_plans"] > 0
+
+
+def test_the_driver_remembers_the_text_of_a_claim():
+    assert len(query("claim_jobs", 256)) <= MAX_CACHED_STATEMENT_LENGTH
+
+
+def test_a_server_that_does_not_answer_a_new_connection_is_asked_through_another_one(db, runner):
+    proxy = Proxy(db.dsn)
+    proxy.stall_at(b"plan_cache_mode")
+    database = Database(proxy.dsn, size=1, answer_seconds=0.5)
+
+    async def story():
+        await database.open()
+        return await database.run("known_job_types", {})
+
+    try:
+        assert {"job_type": "sketch"} in runner.run(story())
+        assert proxy.connections > 1
+    finally:
+        runner.run(database.close())
+        proxy.close()

@@ -153,6 +153,19 @@ def test_who_waits_for_a_reason_to_stop_is_woken_by_it(worker, lease):
     worker.do(story())
 
 
+def test_who_comes_after_a_reason_to_stop_does_not_wait(worker, lease):
+    lease.stop(DrainingError("The worker is going away."))
+
+    async def story():
+        await asyncio.wait_for(lease.wait_stopped(), 10)
+        lease.stop(LeaseLostError("The job is no longer held by this worker."))
+        assert lease.stopping().done()
+        with pytest.raises(DrainingError):
+            await lease.hold(asyncio.sleep(3600))
+
+    worker.do(story())
+
+
 def test_an_ended_claim_leaves_the_later_claim_of_the_same_job_alone(leases, lease):
     again = leases.add(lease.job)
     leases.remove(lease)

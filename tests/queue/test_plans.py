@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from consumer.database import PLAN_ONCE
 from consumer.queue import MEASURED
 from consumer.statements import SQL, query
 from postgres import Databases
@@ -99,20 +100,21 @@ def custom(connection: Connection, name: str, parameters: dict[str, Any]) -> lis
     return list(nodes(found[0]["Plan"]))
 
 
-def generic(connection: Connection, name: str) -> list[Node]:
-    """The nodes of the plan for any values, which a server may keep once it has prepared the statement."""
+def generic(connection: Connection, name: str, limit: int = 1) -> list[Node]:
+    """The nodes of the plan for any values, which the connections of a worker keep."""
     numbers: dict[str, int] = {}
     text = re.sub(
         r"%(?:\((\w+)\))?[sb]",
         lambda m: f"${numbers.setdefault(m[1] or str(len(numbers)), len(numbers) + 1)}",
-        query(name),
+        query(name, limit),
     )
-    connection.execute("set plan_cache_mode = force_generic_plan")
+    connection.execute(PLAN_ONCE)
     connection.execute(f"prepare it as {text}")
     values = f"({', '.join(['null'] * len(numbers))})" if numbers else ""
     [(found,)] = connection.execute(f"explain (format json) execute it{values}").fetchall()
     connection.execute("deallocate it")
     connection.execute("reset plan_cache_mode")
+    connection.execute("reset enable_seqscan")
     return list(nodes(found[0]["Plan"]))
 
 
@@ -206,8 +208,32 @@ def test_a_claim_walks_along_its_index_however_rare_the_job_types_seem(stocked, 
     assert not sorted_whole(plan)
 
 
+def test_a_claim_of_many_jobs_walks_along_its_index(stocked):
+    plan = generic(stocked, "claim_jobs", 100)
+    assert indexes(plan) >= INTENDED["claim_jobs"]
+    assert not sorted_whole(plan)
+
+
+@pytest.fixture(scope="module", params=["never vacuumed", "vacuumed"])
+def empty(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Connection]:
+    """A database without jobs, from which plans may be kept that serve when there are many."""
+    with databases.clone(databases.migrated) as db:
+        with psycopg.connect(db.admin_dsn, autocommit=True) as connection:
+            connection.execute("create table public.workspace_assets (id uuid, job_id uuid)")
+            connection.execute("alter table public.workspace_assets owner to postgres")
+            if request.param == "vacuumed":
+                connection.execute("vacuum analyze public.jobs, public.images, public.videos")
+        yield db.connect()
+
+
+@pytest.mark.parametrize("name", INTENDED)
+def test_a_plan_from_before_the_first_job_reads_no_table_whole(empty, name):
+    assert not read_whole(generic(empty, name))
+
+
 def test_a_claim_touches_a_handful_of_pages(stocked, parameters):
     with stocked.transaction(force_rollback=True):
+        stocked.execute(PLAN_ONCE.replace("false", "true"))
         statement = "explain (analyze, buffers, format json) " + query("claim_jobs")
         [(found,)] = stocked.execute(statement, parameters).fetchall()
     top = found[0]["Plan"]

@@ -78,11 +78,14 @@ def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: 
     let_another_finish(site, jobs, job, [0, 1, 2])
 
 
-def test_a_job_is_finished_when_its_worker_died_before_the_first_picture(site: Site, jobs: UserJobs) -> None:
-    gate, job = site.gate("job.0.start"), jobs.submit("job", COUNT)
-    first = site.start()
-    gate.wait()
-    first.kill()
+def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site, jobs: UserJobs) -> None:
+    job = jobs.submit("job", COUNT)
+    # A row of the application's own, to be given an index by the worker that claimed the job.
+    jobs.run("insert into public.images (user_id, job_id) values (%s, %s)", jobs.user, job)
+    with jobs.locked("lock table public.images in share mode"):
+        first = site.start()
+        jobs.blocked("prepare_images")
+        first.kill()
     let_another_finish(site, jobs, job, [0, 1, 2])
 
 
