@@ -103,6 +103,7 @@ CONTESTANTS = [
     Contestant("pgqueuer asyncpg b100", PGQUEUER, {"driver": "asyncpg", "batch": 100}, frozenset({"drain"})),
     Contestant("pgqueuer psycopg default", PGQUEUER, {"driver": "psycopg"}, EVERY - {"recovery", "blocking"}),
     Contestant("pgqueuer psycopg b100", PGQUEUER, {"driver": "psycopg", "batch": 100}, frozenset({"drain"})),
+    Contestant("pgqueuer psycopg b256", PGQUEUER, {"driver": "psycopg", "batch": 256}, frozenset({"drain"})),
     Contestant(
         "pgqueuer, in a thread", PGQUEUER, {"driver": "asyncpg", "thread": True}, frozenset({"recovery", "blocking"})
     ),
@@ -126,4 +127,5 @@ CONTESTANTS = [
     ),
     Contestant("consumer", CONSUMER),
     Contestant("consumer b100", CONSUMER, {"batch": 100}, frozenset({"drain"})),
+    Contestant("consumer b256", CONSUMER, {"batch": 256}, frozenset({"drain"})),
 ]

@@ -21,6 +21,7 @@ from rivals.drain import lsn
 from rivals.machine import Meter
 from rivals.worker import environment
 
+AS_A_WORKER = {"PGOPTIONS": "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"}
 WORKER = "lpad(to_hex(:client_id::integer + 1), 32, '0')"
 HELD = f"from public.jobs h where h.worker_id = {WORKER}::uuid and h.status = 'processing'"
 METADATA = """
@@ -98,7 +99,7 @@ def run(hall: Hall, batch: int, clients: int, jobs: int) -> dict[str, float]:
         wal, meter = lsn(reader), Meter(0, hall.server.pid)
         done = subprocess.run(
             [program, *options, "-f", file.name, hall.server.dsn(database)],
-            capture_output=True, text=True, env=environment(), check=False,
+            capture_output=True, text=True, env=environment() | AS_A_WORKER, check=False,
         )  # fmt: skip
         meter.stop()
         rate = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
