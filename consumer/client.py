@@ -24,6 +24,9 @@ from consumer.statements import query
 NO_SUCH_JOB = "PT404"
 """The SQLSTATE of a job that is not there, or not the caller's."""
 
+TOO_MANY = "PT429"
+"""The SQLSTATE of what a user's limits refuse."""
+
 POLL_SECONDS = 0.1
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -139,6 +142,8 @@ def ask(connection: Connection, what: str, job_id: UUID) -> str:
     try:
         [row] = connection.execute(query(f"ask_{what}"), {"job_id": job_id}).fetchall()
     except psycopg.ProgrammingError as error:
+        if error.sqlstate == TOO_MANY:
+            raise UsageError(f"The job {job_id} stays as it is: {error.diag.message_primary}") from None
         if error.sqlstate != NO_SUCH_JOB:
             raise
         raise UsageError(f"The job {job_id} {_outside(connection, job_id)}") from None

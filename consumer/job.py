@@ -1,6 +1,6 @@
 """The nouns of the system. No I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -46,10 +46,9 @@ class JobType:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One claimed row of `jobs`. `metadata` is the request as the frontend sent it: untrusted, and the text itself
-    where it is JSON that Python cannot hold. `pending` are the images that had no result at the claim, each by its
-    index, or by None where its row is the application's own; None if there was none. `given_back` counts the attempts
-    that did not count, for a worker was to blame; `lost` those that ended with their worker. `limited`: another job of
-    its user may be held until this one has ended."""
+    where it is JSON that Python cannot hold. `given_back` counts the attempts that did not count, for a worker was to
+    blame; `lost` those that ended with their worker. `limited`: another job of its user may be held until this one has
+    ended."""
 
     id: UUID
     user_id: UUID
@@ -61,7 +60,6 @@ class Job:
     metadata: Any
     original_prompt: str | None = None
     enhanced_prompt: str | None = None
-    pending: Sequence[int | None] | None = None
     given_back: int = 0
     lost: int = 0
     limited: bool = False

@@ -31,7 +31,7 @@ from consumer.errors import (
 )
 from consumer.failpoints import Point, reach
 from consumer.failures import Failures
-from consumer.job import Job, JobType, Medium
+from consumer.job import Job, JobType
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease
 from consumer.progress import Progress
@@ -103,9 +103,8 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     # All this beside the job that is still on the lane; where nothing is checked, a thread would only take time.
     if type(engine).check is not Engine.check:
         await asyncio.to_thread(engine.check, request)
-    # One that is worked on alone may have waited for long.
-    pending = [] if lease.job.lost else pending_of(lease.job, request.medium)
-    pending = pending or await shop.assets.pending(lease.job, request.medium, request.count)
+    # Not told by the claim: it would not see a row that the application inserted just before the job's row was locked.
+    pending = await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
     request = await refer(lease, request, engine, shop)
@@ -123,14 +122,6 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
             async for output in outputs:
                 reach(Point.generated)
                 await shop.delivery.put(lease, request.medium, output)
-
-
-def pending_of(job: Job, medium: Medium) -> list[int]:
-    """The indexes without a result as the claim saw them; none where it saw nothing, or rows of the application, of
-    which more must be known."""
-    seen = job.pending if medium is Medium.image and job.pending else ()
-    indexes = [index for index in seen if index is not None]
-    return sorted(indexes) if len(indexes) == len(seen) else []
 
 
 def draw(engine: Engine, request: Request, pending: Sequence[int], progress: Progress) -> Generator[Output, None, None]:

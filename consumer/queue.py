@@ -193,10 +193,12 @@ class Queue:
 
 
 def _job(row: dict[str, Any]) -> Job:
-    history = _decoded(row.pop("errors"))
+    row["metadata"], history = _decoded(row["metadata"]), _decoded(row.pop("errors"))
     errors = [error for error in history if isinstance(error, dict)] if isinstance(history, list) else []
+    if not errors:
+        return Job(**row)
     return Job(
-        **{**row, "metadata": _decoded(row["metadata"])},
+        **row,
         given_back=sum(error.get("given_back") is True for error in errors),
         lost=sum(error.get("type") == "WorkerLost" for error in errors),
     )

@@ -1,4 +1,4 @@
-"""no_such_job: see sql/migrations/0023_no_such_job.up.sql."""
+"""no such job: see sql/migrations/0023_no_such_job.up.sql."""
 
 from consumer.migrate import run_statements
 

@@ -112,12 +112,9 @@ busy as (
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
   metadata::text, original_prompt, enhanced_prompt,
   errors::text,
-  (
-    select array_agg(case when i.managed then i.image_index end) from public.images i
-    where i.job_id = claimed.id and i.status is distinct from 'completed'
-  ) as pending,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
   ) as limited
 from claimed
-order by start_tag, created_at
+left join (select id, place from places) as p using (id)
+order by place, start_tag, created_at

@@ -116,8 +116,8 @@ class Fleet:
             assert place.worker
             codes.append(place.worker.wait())
             said = place.worker.events()
-            draining = next(number for number, event in enumerate(said) if event["event"] == "worker.draining")
-            if any(event["event"] == "database.away" for event in said[draining:]):
+            draining = [number for number, event in enumerate(said) if event["event"] == "worker.draining"]
+            if draining and any(event["event"] == "database.away" for event in said[draining[0] :]):
                 # Nobody is left who would see that it is gone.
                 self.unheard |= {event["worker_id"] for event in place.worker.events("worker.started")}
         return codes

@@ -145,6 +145,20 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
     assert jobs.rows(job_id) == before
 
 
+def test_a_retry_beyond_a_users_limit_is_refused_in_a_sentence(connected: Command, jobs: Jobs) -> None:
+    job_id = jobs.add()
+    assert connected("jobs", "cancel", job_id).code == 0
+    jobs.add()
+    jobs.run("insert into consumer.user_limits (user_id, max_queued) values (%s, 1)", jobs.user)
+    refused = connected("jobs", "retry", job_id)
+    assert refused.code == 2
+    assert refused.err == (
+        f"The job {job_id} stays as it is: At most 1 of your jobs may be queued at a time; "
+        "send this one again when one has started.\n"
+    )
+    assert jobs.get(job_id)["status"] == "cancelled"
+
+
 def test_another_consumers_job_is_left_to_it(connected: Command, jobs: Jobs) -> None:
     job_id = jobs.insert("jobs", {"user_id": jobs.user, "job_type": "rv51_fast", "metadata": Jsonb({})})
     refused = connected("jobs", "cancel", job_id)

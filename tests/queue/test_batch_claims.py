@@ -28,7 +28,7 @@ def test_a_batch_is_what_single_claims_would_have_taken(jobs, begin, worker, lim
     singles = [one.take(*TYPES).id for _ in range(limit)]
     one.rollback()
     batch = worker.do(worker.queue.claim_jobs(TYPES, limit))
-    assert {job.id for job in batch} == set(singles)
+    assert [job.id for job in batch] == singles
 
 
 def test_of_many_with_the_same_place_a_batch_takes_those_that_came_first(jobs, begin, worker):

@@ -3,7 +3,8 @@
 import pytest
 
 from consumer.job import Medium
-from consumer.process import pending_of
+
+WAN = ("wan",)
 
 
 def pending(hands, job, medium=Medium.image, count=1):
@@ -17,26 +18,6 @@ def test_what_is_pending_are_the_rows_without_a_result(jobs, worker):
     worker.record(job, 2)
     worker.progress(job, 50, {1: 50})
     assert pending(worker, job, count=4) == [0, 1, 3]
-
-
-def test_the_claim_tells_what_is_pending_and_after_a_release_what_is_left(jobs, worker):
-    jobs.add(count=4)
-    job = worker.take()
-    assert pending_of(job, Medium.image) == [0, 1, 2, 3]
-    worker.record(job, 2)
-    worker.do(worker.queue.release_job(job.id, job.claim_id))
-    assert pending_of(worker.take(), Medium.image) == [0, 1, 3]
-
-
-def test_the_claim_does_not_tell_what_is_pending_of_videos_or_where_rows_of_the_application_are(jobs, worker):
-    for index in (1, None):
-        job_id = jobs.add(count=2)
-        jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "image_index": index})
-        job = worker.take()
-        assert job.pending
-        assert pending_of(job, Medium.image) == []
-        assert pending_of(job, Medium.video) == []
-        assert pending(worker, job, count=2) == [0, 1]
 
 
 def test_every_row_of_ours_is_pending_however_many_the_job_type_makes_by_now(jobs, worker):

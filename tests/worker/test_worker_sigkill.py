@@ -80,11 +80,9 @@ def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: 
 
 def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", COUNT)
-    # A row of the application's own, to be given an index by the worker that claimed the job.
-    jobs.run("insert into public.images (user_id, job_id) values (%s, %s)", jobs.user, job)
-    with jobs.locked("lock table public.images in share mode"):
+    with jobs.locked("lock table public.images in access exclusive mode"):
         first = site.start()
-        jobs.blocked("prepare_images")
+        jobs.blocked("pending_images")
         first.kill()
     let_another_finish(site, jobs, job, [0, 1, 2])
 
