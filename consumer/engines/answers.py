@@ -36,12 +36,10 @@ WORD = pattern(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+"
 
 def clean(answer: str, *, cut: bool = False) -> str:
     """The prompt in `answer`, in one line; "" where there is none that could be drawn. `cut`: it had no room to end."""
-    text = " ".join(NOISE.sub("", FENCE.sub(" ", THOUGHT.sub("", answer))).split())
-    before = None
-    while text != before:
-        before, text = text, _unwrapped(text)
+    text = _bare(" ".join(NOISE.sub("", FENCE.sub(" ", THOUGHT.sub("", answer))).split()))
     if cut or len(text) > LONGEST:
-        text = _whole_phrases(text[:LONGEST])
+        # What stood in the middle may be at the end now.
+        text = _bare(_whole_phrases(text[:LONGEST]))
     words = {word.lower() for word in WORD.findall(text)}
     if REFUSAL.match(text) or len(words) < FEWEST_WORDS:
         return ""
@@ -50,6 +48,14 @@ def clean(answer: str, *, cut: bool = False) -> str:
         return str(check("enhanced_prompt", text, "prompt"))
     except RejectedError:
         return ""
+
+
+def _bare(text: str) -> str:
+    """`text` without anything around it."""
+    before = None
+    while text != before:
+        before, text = text, _unwrapped(text)
+    return text
 
 
 def _unwrapped(text: str) -> str:

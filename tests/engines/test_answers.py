@@ -128,6 +128,7 @@ def stored(text: str) -> str:
 @example('"' * 5, False)
 @example("* Prompt: * 'a b c' *", True)
 @example("\ud800 a b c", False)
+@example("1:00:0*,", True)
 def test_whatever_was_answered_becomes_one_line_that_can_be_stored_and_read_again(answer, cut):
     text = clean(answer, cut=cut)
     assert text == " ".join(text.split())
