@@ -115,7 +115,8 @@ class Scene:
         if self.crowd.failure:
             raise self.crowd.failure
         self._wait(self._all_ended, "every job has ended")
-        self._wait(lambda: self.fleet.awake() and self._known() == self.fleet.ids(), "only live workers have rows")
+        # Idle, too: who has just ended a job may still come to a point at which it is killed.
+        self._wait(lambda: self.fleet.awake() and self._idle() == self.fleet.ids(), "only live workers have rows")
         codes = self.fleet.leave()
         if any(codes):
             self._refuse("workers leave well", f"exit codes {codes}")
@@ -163,9 +164,11 @@ class Scene:
         time.sleep(0.1)
         return unfinished is None
 
-    def _known(self) -> set[str]:
+    def _idle(self) -> set[str]:
+        """The workers that have rows, once all of them are idle."""
         with self.db.connect() as connection:
-            return {str(row[0]) for row in connection.execute("select id from consumer.workers")}
+            rows = connection.execute("select id, idle_since from consumer.workers").fetchall()
+        return {str(worker) for worker, _ in rows} if all(since for _, since in rows) else set()
 
     def _pids(self) -> list[int]:
         return [place.worker.pid for place in self.fleet.places if place.worker]
