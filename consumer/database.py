@@ -41,9 +41,9 @@ object. All but a lock that was not to be had."""
 CANCEL_SECONDS = 0.5
 """So long a server has to confirm that it stopped a statement, before the connection is given up."""
 
-PLAN_ONCE = """
-select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
-"""
+PLAN_ONCE = (
+    "select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)"
+)
 """Left to itself, Postgres plans the claim anew each time, which takes longer than to make one. A plan that is kept may
 be from when the tables were empty; all our statements find their rows by an index."""
 

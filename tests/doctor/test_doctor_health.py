@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import psycopg
@@ -205,19 +205,21 @@ def test_jobs_that_nobody_is_named_to_hold_and_the_remedy(patient: Patient) -> N
     assert (status, message) == ("wrong", "1 jobs are processing, and no worker is named that holds them.")
     assert remedy
     patient.run(remedy.partition(" then ")[0])
-    asyncio.run(rescue(patient))
+    asyncio.run(rescue(patient, lambda: jobs.get(lost)["status"] == "queued"))
     assert (jobs.get(lost)["status"], jobs.get(parked)["status"]) == ("queued", "processing")
     assert [line[0] for line in patient.lines("health.workers")] == ["ok"]
 
 
-async def rescue(patient: Patient) -> None:
-    """What a live worker does: it looks, and once more after a lease, here one of no length."""
+async def rescue(patient: Patient, done: Callable[[], bool]) -> None:
+    """What a live worker does: it looks now and then, and acts after a lease."""
     connections = Connections(patient.db.dsn, size=1)
     await connections.open()
     try:
-        rescuer = Rescuer(Queue(connections, uuid4()), 0.0)
-        await rescuer.watch()
-        await rescuer.watch()
+        rescuer = Rescuer(Queue(connections, uuid4()), 1.0)
+        async with asyncio.timeout(20):
+            while not done():
+                await rescuer.watch()
+                await asyncio.sleep(0.1)
     finally:
         await connections.close()
 
