@@ -174,6 +174,7 @@ class Database:
                 become = sql.SQL("set role {}").format(sql.Identifier(self.role)).as_string(connection)
                 await self._answer(connection, become, ())
         except BaseException:
+            # The pool lets go of it without a word to the server.
             await connection.close()
             raise
 

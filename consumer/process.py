@@ -36,7 +36,7 @@ from consumer.lane import Lane, Turn
 from consumer.lease import Lease
 from consumer.progress import Progress
 from consumer.queue import Queue
-from consumer.references import References
+from consumer.references import References, named
 from consumer.request import Request, parse
 
 
@@ -133,7 +133,7 @@ def draw(engine: Engine, request: Request, pending: Sequence[int], progress: Pro
 
 async def refer(lease: Lease, request: Request, engine: Engine, shop: Workshop) -> Request:
     """The request with the pictures that it refers to."""
-    if not shop.references.named(request):
+    if not named(request):
         return request
     try:
         return await lease.hold(shop.references.fetch(lease.job, request, engine.references))

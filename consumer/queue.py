@@ -195,8 +195,6 @@ class Queue:
 def _job(row: dict[str, Any]) -> Job:
     row["metadata"], history = _decoded(row["metadata"]), _decoded(row.pop("errors"))
     errors = [error for error in history if isinstance(error, dict)] if isinstance(history, list) else []
-    if not errors:
-        return Job(**row)
     return Job(
         **row,
         given_back=sum(error.get("given_back") is True for error in errors),

@@ -27,6 +27,11 @@ KEY = re.compile(r"[\w/!.*'() &$@=;:+,?-]+", re.ASCII)
 """What the name of an object can hold."""
 
 
+def named(request: Request) -> dict[str, str]:
+    """What `request` refers to, by its fields."""
+    return {field: value for field in FIELDS if (value := getattr(request, field))}
+
+
 class References:
     """Fetches for the jobs of one worker."""
 
@@ -36,16 +41,12 @@ class References:
         self.seconds = seconds
         self._web = web
 
-    def named(self, request: Request) -> dict[str, str]:
-        """What `request` refers to, by its fields."""
-        return {field: value for field in FIELDS if (value := getattr(request, field))}
-
     async def fetch(self, job: Job, request: Request, used: Collection[str]) -> Request:
         """`request` with its references, by their fields. `used` are the fields that the engine uses.
 
         Raises RejectedError for a reference that cannot be had, and for one that may come later
         ReferenceUnavailableError or StorageUnavailableError."""
-        wanted = self.named(request)
+        wanted = named(request)
         for field in wanted:
             if field not in used:
                 raise RejectedError(f"{sent_as(job, field)} is not supported by the {job.engine} engine.")
