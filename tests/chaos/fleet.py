@@ -40,8 +40,10 @@ class Place:
 
     @property
     def works(self) -> bool:
-        """Whether a worker is here that has started and does not stand still."""
-        return bool(self.worker and self.worker.events("worker.started") and self.stand_still is None)
+        """Whether a worker is here that has started, has not ended and does not stand still."""
+        if self.worker is None or self.worker.process.poll() is not None:
+            return False
+        return bool(self.worker.events("worker.started")) and self.stand_still is None
 
 
 class Fleet:
@@ -84,6 +86,8 @@ class Fleet:
             self.tally["killed"] += 1
             self.excuse(place, "killed")
             place.worker.signal(signal.SIGKILL)
+            # Or it would count as one that works for a moment more, which may be the run's last.
+            place.worker.wait()
 
     def drain(self, place: Place) -> None:
         """Ask a worker to leave."""
