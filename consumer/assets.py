@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.errors import TriggeredDataChangeViolation
 from psycopg.types.json import Jsonb
 
 from consumer.database import Database
 from consumer.errors import LeaseLostError
-from consumer.job import Job, Medium
+from consumer.job import MEASURED, Job, Medium
 from consumer.together import Together
 
 
@@ -44,10 +45,12 @@ class Assets:
     async def _pending(self, medium: Medium, key: Mapping[str, Any]) -> list[int | None]:
         return [row["image_index"] for row in await self.database.surely(f"pending_{medium}s", key)]
 
-    async def record(self, job: Job, medium: Medium, result: Result) -> bool:
-        """Make a result visible; False when its row is gone or has a result. Raises LeaseLostError."""
-        if medium is Medium.image and await self._record((job, result)):
-            return True
+    async def record(self, job: Job, medium: Medium, result: Result, count: int | None = None) -> tuple[bool, bool]:
+        """(recorded, completed): make a result visible, and, where a `count` of pictures is given and none of them is
+        missing any more, complete the job with it. Not recorded: its row is gone or has a result. Not completed: that
+        is left to complete_job. Raises LeaseLostError."""
+        if medium is Medium.image and (completed := await self._record((job, result, count))) is not None:
+            return True, completed
         parameters = {
             "job_id": job.id,
             "claim_id": job.claim_id,
@@ -65,11 +68,11 @@ class Assets:
             if not row["held"]:
                 raise LeaseLostError("The job is no longer held by this worker.")
             if row["recorded"]:
-                return True
-        return False
+                return True, False
+        return False, False
 
-    async def _record_images(self, calls: Sequence[tuple[Job, Result]]) -> set[int]:
-        jobs, results = [job for job, _ in calls], [result for _, result in calls]
+    async def _record_images(self, calls: Sequence[tuple[Job, Result, int | None]]) -> dict[int, bool]:
+        jobs, results = [job for job, _, _ in calls], [result for _, result, _ in calls]
         parameters = {
             "job_ids": [job.id for job in jobs],
             "claim_ids": [job.claim_id for job in jobs],
@@ -80,8 +83,16 @@ class Assets:
             "formats": [result.format for result in results],
             "file_sizes": [result.file_size for result in results],
             "metadatas": [Jsonb(result.metadata) for result in results],
+            "counts": [count for _, _, count in calls],
+            "measured": MEASURED,
+            "unmeasured": list({str(name) for result in results for name in result.metadata}.difference(MEASURED)),
         }
-        return {row["place"] for row in await self.database.run("record_images", parameters)}
+        try:
+            rows = await self.database.run("record_images", parameters)
+        except TriggeredDataChangeViolation:
+            # A trigger of the application's on images writes into the job's row, which this statement is about to do.
+            rows = await self.database.run("record_images", parameters | {"counts": [None] * len(calls)})
+        return {row["place"]: row["completed"] for row in rows}
 
     async def progress(self, job: Job, percent: int, steps: Mapping[int, int]) -> None:
         """Show how far the job (`percent`) and its assets ({index: percent}) are; nothing once it is not ours."""

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,16 @@ class TrustEndedError(Exception):
     """The database was away for too long: the upload was ended, and that is not the storage's fault."""
 
 
+@dataclass(slots=True)
+class Outputs:
+    """Of one job: what delivers them, how many are not stored yet, and, once no more will come, how many assets the job
+    is of."""
+
+    tasks: list[asyncio.Task[bool]] = field(default_factory=list)
+    to_store: int = 0
+    count: int | None = None
+
+
 class Delivery:
     """Delivers the outputs of all jobs of one worker."""
 
@@ -55,31 +66,39 @@ class Delivery:
         self.upload_seconds = upload_seconds
         self._room = asyncio.Semaphore(room)
         self._encoders = ThreadPoolExecutor(2, thread_name_prefix="encode")
-        self._tasks: dict[Lease, list[asyncio.Task[None]]] = defaultdict(list)
+        self._outputs: dict[Lease, Outputs] = defaultdict(Outputs)
 
     async def put(self, lease: Lease, medium: Medium, output: Output) -> None:
         """Begin to deliver one output; waits while too many are under way."""
         await self._room.acquire()
-        task = asyncio.create_task(self._deliver(lease, medium, output))
+        outputs = self._outputs[lease]
+        task = asyncio.create_task(self._deliver(lease, medium, output, outputs))
         task.add_done_callback(lambda _: self._room.release())
-        self._tasks[lease].append(task)
+        outputs.tasks.append(task)
+        outputs.to_store += 1
 
-    async def finish(self, lease: Lease) -> None:
-        """Wait for all outputs of a job, then raise the gravest failure: one that fails leaves the others alone."""
-        outcomes = await asyncio.gather(*self._tasks.get(lease, ()), return_exceptions=True)
-        failures = [outcome for outcome in outcomes if outcome is not None]
+    async def finish(self, lease: Lease, count: int) -> bool:
+        """Wait for all outputs of a job, which has no more than were put; whether the last one to be stored completed
+        the job of `count` assets as it was recorded. Raises the gravest failure: one that fails leaves the others
+        alone."""
+        outputs = self._outputs[lease]
+        outputs.count = count
+        outcomes = await asyncio.gather(*outputs.tasks, return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
             raise unwrap(BaseExceptionGroup("outputs were not delivered", failures))
-        self._tasks.pop(lease, None)
+        del self._outputs[lease]
+        return True in outcomes
 
     async def settle(self, lease: Lease, at_once: bool) -> None:
         """Let what is under way end, or end it `at_once`, whatever comes of it: the job's row is next."""
-        tasks = self._tasks.pop(lease, [])
+        tasks = self._outputs.pop(lease, Outputs()).tasks
         for task in tasks if at_once else ():
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _deliver(self, lease: Lease, medium: Medium, output: Output) -> None:
+    async def _deliver(self, lease: Lease, medium: Medium, output: Output, outputs: Outputs) -> bool:
+        """Whether it completed the job."""
         loop = asyncio.get_running_loop()
         encoded = await loop.run_in_executor(self._encoders, encode, output.pixels, output.fps)
         small = await loop.run_in_executor(self._encoders, thumbnail, output.pixels)
@@ -95,9 +114,12 @@ class Delivery:
             index=output.index, seed=output.seed, url=url, thumbnail_url=thumbnail_url, format=encoded.extension,
             file_size=len(encoded.data), metadata=self._measured(output, encoded),
         )  # fmt: skip
-        await self.assets.record(lease.job, medium, result)
+        outputs.to_store -= 1
+        count = None if outputs.to_store else outputs.count
+        _, completed = await self.assets.record(lease.job, medium, result, count)
         reach(Point.recorded)
         events.emit("asset.recorded", job_id=lease.job.id, index=output.index, bytes=len(encoded.data))
+        return completed
 
     async def upload(self, lease: Lease, key: str, encoded: Encoded) -> None:
         """Upload until it is stored. After too long a time raises StorageAwayError where the storage answers nothing at

@@ -27,7 +27,7 @@ class Point(StrEnum):
     recorded = "recorded"
     """The asset's row tells of it."""
     delivered = "delivered"
-    """Every asset is recorded, and the job is not completed."""
+    """Every asset is recorded; the last of them may have completed the job."""
     settling = "settling"
     """The attempt has gone wrong, and the row does not say so yet."""
     ended = "ended"

@@ -6,6 +6,12 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+MEASURED = [
+    *("width", "height", "format", "mime_type", "file_size_bytes", "asset_index", "seed", "batch_size"),
+    *("steps", "guidance_scale", "scheduler", "model", "duration_seconds", "fps", "num_frames"),
+]
+"""The fields of an asset's metadata that jobs.metadata.assets repeats."""
+
 
 class Status(StrEnum):
     """The states of a job, and of each of its assets."""

@@ -67,9 +67,10 @@ async def process(lease: Lease, turn: Turn, shop: Workshop) -> Decision:
         await generate(lease, request, turn, shop)
         turn.release()
         with shop.failures.undecided():
-            await shop.delivery.finish(lease)
+            completed = await shop.delivery.finish(lease, request.count)
             reach(Point.delivered)
-            await complete(lease, request, shop)
+            if not completed:
+                await complete(lease, request, shop)
         reach(Point.ended)
         shop.failures.completed()
         decision = Decision(Verdict.completed, "")

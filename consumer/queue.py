@@ -14,14 +14,7 @@ from psycopg.types.json import Jsonb
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from consumer.database import Database
-from consumer.job import Job
-from consumer.together import Together
-
-MEASURED = [
-    *("width", "height", "format", "mime_type", "file_size_bytes", "asset_index", "seed", "batch_size"),
-    *("steps", "guidance_scale", "scheduler", "model", "duration_seconds", "fps", "num_frames"),
-]
-"""The fields of an asset's metadata that jobs.metadata.assets repeats."""
+from consumer.job import MEASURED, Job
 
 WORKER_LOST = "The worker stopped in the middle of this job."
 
@@ -57,7 +50,6 @@ class Queue:
         self.max_attempts = max_attempts
         self.priority_seconds = priority_seconds
         self.served = tuple(served)
-        self._complete = Together(self._complete_jobs)
 
     async def claim_jobs(self, job_types: Sequence[str], limit: int = 1) -> list[Job]:
         """The next jobs in line for these job types, now ours: at most `limit`, in the order of service. Not repeated
@@ -80,27 +72,12 @@ class Queue:
         ours."""
         return bool(await self._surely("store_prompt", job, prompt=prompt, enhancement=Jsonb(enhancement)))
 
-    async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
-        """(completed, held): held and not completed means that some of the `count` assets have no result."""
-        if await self._complete((job, count)):
-            return True, True
-        return await self._complete_job(job, count)
-
     # The application may replace or delete a row that the statement has just read; a new one sees what is there.
     @retry(retry=retry_if_exception_type(ForeignKeyViolation), stop=stop_after_attempt(3), reraise=True)
-    async def _complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
+    async def complete_job(self, job: Job, count: int) -> tuple[bool, bool]:
+        """(completed, held): held and not completed means that some of the `count` assets have no result."""
         [row] = await self._surely("complete_job", job, count=count, measured=MEASURED)
         return row["completed"], row["held"]
-
-    async def _complete_jobs(self, calls: Sequence[tuple[Job, int]]) -> set[int]:
-        jobs = [job for job, _ in calls]
-        parameters = {
-            "job_ids": [job.id for job in jobs],
-            "claim_ids": [job.claim_id for job in jobs],
-            "counts": [count for _, count in calls],
-            "measured": MEASURED,
-        }
-        return {row["place"] for row in await self.database.run("complete_jobs", parameters)}
 
     async def retry_job(self, job: Job, delay: float, error: Mapping[str, Any], *, give_back: bool = False) -> bool:
         """Queue the job again after `delay` seconds, with its attempt where that does not count (`give_back`); False

@@ -119,7 +119,7 @@ class Hands:
 
     def record(self, job: Job, index: int = 0, medium: Medium = Medium.image, **metadata: Any) -> bool:
         """Record one asset; raises LeaseLostError."""
-        return self.do(self.assets.record(job, medium, result(job, index, medium, **metadata)))
+        return self.do(self.assets.record(job, medium, result(job, index, medium, **metadata)))[0]
 
     def progress(self, job: Job, percent: int, steps: Mapping[int, int] | None = None) -> None:
         self.do(self.assets.progress(job, percent, steps or {}))

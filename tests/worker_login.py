@@ -12,7 +12,7 @@ from postgres import Database, relogin
 
 QUERIES = (
     *("claim_jobs", "complete_job", "fail_job", "retry_job", "release_job", "read_status", "promote_due"),
-    *("admit_jobs", "complete_jobs", "record_images"),
+    *("admit_jobs", "record_images"),
     *("heartbeat", "held_jobs", "mark_idle", "watch_workers", "rescue_jobs", "delete_worker", "known_job_types"),
     *("prepare_images", "pending_images", "record_image", "prepare_videos", "pending_videos", "record_video"),
     *("record_progress", "store_prompt", "probe_listener", "revision"),

@@ -1,7 +1,7 @@
 """What the server could do at most: our own statements alone, by pgbench, without a worker.
 
-Each transaction of pgbench claims, records the asset and completes; a commit after each statement. One by one it takes
-what the claim answered; in batches each statement works on what this client's worker_id holds.
+Each transaction of pgbench claims, and then records the asset and completes; a commit after each of the two statements.
+One by one it takes what the claim answered; in batches the second works on what this client's worker_id holds.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from consumer.queue import MEASURED
+from consumer.job import MEASURED
 from consumer.statements import query
 from rivals.contestants import CONSUMER
 from rivals.database import Hall
@@ -36,35 +36,30 @@ CLAIM = {
     "max_attempts": "3",
     "priority_seconds": "60",
 }
-COMPLETE = {"count": "1", "measured": f"array{MEASURED}"}
+REPEATED = {"measured": f"array{MEASURED}", "unmeasured": "array[]::text[]"}
 
-ONE = {
-    "job_id": ":id",
-    "claim_id": ":claim_id",
-    "index": "0",
-    "seed": "1",
-    "url": ":user_id || '/' || :id || '/0.png'",
-    "thumbnail_url": ":user_id || '/' || :id || '/0.thumb.webp'",
-    "format": "'png'",
-    "file_size": "1",
-    "metadata": METADATA,
-}
 
+def each(job_id: str, claim_id: str, user_id: str) -> dict[str, str]:
+    """The parameters of record_images by name, each as an SQL expression of one element."""
+    return {
+        "job_ids": job_id,
+        "claim_ids": claim_id,
+        "indexes": "0",
+        "seeds": "1::bigint",
+        "urls": f"{user_id} || '/' || {job_id} || '/0.png'",
+        "thumbnail_urls": f"{user_id} || '/' || {job_id} || '/0.thumb.webp'",
+        "formats": "'png'",
+        "file_sizes": "1::bigint",
+        "metadatas": METADATA,
+        "counts": "1",
+    }
+
+
+ONE = {name: f"array[{element}]" for name, element in each(":id::uuid", ":claim_id", ":user_id::text").items()}
 MANY = {
-    f"{name}s": f"array(select {expression} {HELD} order by h.id)"
-    for name, expression in {
-        "job_id": "h.id",
-        "claim_id": "h.claim_id",
-        "index": "0",
-        "seed": "1::bigint",
-        "url": "h.user_id || '/' || h.id || '/0.png'",
-        "thumbnail_url": "h.user_id || '/' || h.id || '/0.thumb.webp'",
-        "format": "'png'",
-        "file_size": "1::bigint",
-        "metadata": METADATA,
-        "count": "1",
-    }.items()
-} | {"indexes": f"array(select 0 {HELD})"}
+    name: f"array(select {element} {HELD} order by h.id)"
+    for name, element in each("h.id", "h.claim_id", "h.user_id").items()
+}
 
 
 def filled(text: str, expressions: Mapping[str, str]) -> str:
@@ -76,11 +71,8 @@ def filled(text: str, expressions: Mapping[str, str]) -> str:
 def script(batch: int) -> str:
     """A pgbench script that works off `batch` jobs."""
     claim = filled(query("claim_jobs", batch), CLAIM)
-    if batch == 1:
-        record, complete = query("record_image"), query("complete_job")
-        return f"{claim} \\gset\n{filled(record, ONE)};\n{filled(complete, ONE | COMPLETE)};\n"
-    record, complete = query("record_images"), query("complete_jobs")
-    return f"{claim};\n{filled(record, MANY)};\n{filled(complete, MANY | COMPLETE)};\n"
+    record = filled(query("record_images"), (ONE if batch == 1 else MANY) | REPEATED)
+    return f"{claim} \\gset\n{record};\n" if batch == 1 else f"{claim};\n{record};\n"
 
 
 def run(hall: Hall, batch: int, clients: int, jobs: int) -> dict[str, float]:

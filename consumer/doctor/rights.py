@@ -20,7 +20,7 @@ WORKER = (
     "revision", "known_job_types", "heartbeat", "held_jobs", "mark_idle", "promote_due", "claim_jobs", "read_status",
     "prepare_images", "prepare_videos", "pending_images", "pending_videos", "record_progress", "record_image",
     "store_prompt", "record_video", "complete_job", "retry_job", "fail_job", "release_job", "watch_workers",
-    "rescue_jobs", "delete_worker", "probe_listener", "admit_jobs", "record_images", "complete_jobs",
+    "rescue_jobs", "delete_worker", "probe_listener", "admit_jobs", "record_images",
 )  # fmt: skip
 """The statements of a worker, by their files in sql/queries."""
 

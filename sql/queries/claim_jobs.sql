@@ -111,7 +111,7 @@ busy as (
 )
 select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
   metadata::text, original_prompt, enhanced_prompt,
-  errors::text,
+  nullif(errors, '[]')::text as errors,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
   ) as limited

@@ -21,7 +21,7 @@ rows as (
 ),
 assets as (
   select
-    bool_and(r.status = 'completed') as complete,
+    bool_and(r.status is not distinct from 'completed') as complete,
     (array_agg(r.id order by r.image_index) filter (where r.type = 'image'))[1] as image_id,
     (array_agg(r.id order by r.image_index) filter (where r.type = 'video'))[1] as video_id,
     jsonb_agg(

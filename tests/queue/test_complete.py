@@ -5,8 +5,7 @@ from uuid import uuid4
 import pytest
 
 from consumer.errors import LeaseLostError
-from consumer.job import Medium
-from consumer.queue import MEASURED
+from consumer.job import MEASURED, Medium
 
 
 def test_a_completed_job_is_over_and_in_nobodys_hands(jobs, worker):

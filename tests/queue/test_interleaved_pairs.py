@@ -55,8 +55,15 @@ async def rescued(queue: Queue, worker: UUID) -> list[str]:
     return [status for _, status in await queue.rescue_jobs(worker, 0)]
 
 
+async def finished(by: Side, claim: Job) -> tuple[bool, bool]:
+    """The last picture and the job, as a worker does it."""
+    recorded, completed = await by.assets.record(claim, Medium.image, result(claim, 1), 2)
+    return recorded, completed or (await by.queue.complete_job(claim, 2))[0]
+
+
 STATEMENTS: dict[str, Callable[[Side, Scene], Awaitable[Any]]] = {
     "record": lambda by, on: by.assets.record(on.claim, Medium.image, result(on.claim, 1)),
+    "finish": lambda by, on: finished(by, on.claim),
     "progress": lambda by, on: by.assets.progress(on.claim, 60, {1: 60}),
     "complete": lambda by, on: by.queue.complete_job(on.claim, 2),
     "retry": lambda by, on: by.queue.retry_job(on.claim, 0, ERROR),
@@ -75,11 +82,11 @@ SKIPPING = {"claim": [], "rival claims": [], "promote": (0, None)}
 """What they answer where another one has the row."""
 
 SCENES = {
-    "in hand": ["record", "progress", "complete", "retry", "rescue", "beat", "cancel", "delete", "replace"],
+    "in hand": ["record", "finish", "progress", "complete", "retry", "rescue", "beat", "cancel", "delete", "replace"],
     "recorded": ["complete", "release", "rescue", "cancel", "delete", "replace"],
     "in line": ["claim", "rival claims", "cancel", "delete", "replace"],
     "due": ["promote", "claim", "cancel", "delete"],
-    "failed": ["ask again", "rival claims", "cancel", "delete", "replace", "record"],
+    "failed": ["ask again", "rival claims", "cancel", "delete", "replace", "record", "finish"],
 }
 
 

@@ -1,113 +1,354 @@
-"""record_images and complete_jobs: many jobs in one statement, each as if it were alone."""
+"""record_images: many jobs in one statement, each as if it were alone, and its last picture completes it."""
 
 import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from random import Random
+from typing import Any
 
-from jobs import Hands, Jobs, result
+import psycopg
+import pytest
+
+from consumer.errors import LeaseLostError
+from consumer.job import Job, Medium
+from consumer.together import AT_ONCE, MOST
+from jobs import Hands, Jobs, Row, result
 
 COUNT = 2
+ENDED, LEFT = (True, True), (True, False)
+"""Recorded, and with it completed or not."""
 
 
-def claimed(jobs: Jobs, worker: Hands, amount: int) -> list:
+def claimed(jobs: Jobs, worker: Hands, amount: int, count: int = COUNT) -> list[Job]:
     for _ in range(amount):
-        jobs.add(count=COUNT)
+        jobs.add(count=count, metadata={"prompt": "A harbour", "seed": 7})
     return worker.do(worker.queue.claim_jobs(["sketch"], amount))
 
 
-def record_all(worker: Hands, taken: list) -> list[bool]:
-    async def together() -> list:
-        calls = [worker.assets.record(job, "image", result(job, index)) for job in taken for index in range(COUNT)]
-        return await asyncio.gather(*calls, return_exceptions=True)
+def begun(jobs: Jobs, worker: Hands, amount: int) -> list[Job]:
+    """Jobs of which nothing but the last picture is missing."""
+    taken = claimed(jobs, worker, amount)
+    for job in taken:
+        assert worker.record(job, 0)
+    return taken
+
+
+async def last(worker: Hands, job: Job) -> Any:
+    """The end of a job as delivery makes it."""
+    return await worker.assets.record(job, Medium.image, result(job, COUNT - 1), COUNT)
+
+
+def record_last(worker: Hands, taken: list[Job]) -> list[Any]:
+    """What comes of the last picture of each, all at one moment."""
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(last(worker, job) for job in taken), return_exceptions=True)
 
     return worker.do(together())
 
 
-def complete_all(worker: Hands, taken: list) -> list[tuple[bool, bool]]:
-    async def together() -> list:
-        return await asyncio.gather(*(worker.queue.complete_job(job, COUNT) for job in taken))
+def record_last_while(worker: Hands, taken: list[Job], somebody: psycopg.Connection) -> tuple[list[Any], bool, Any]:
+    """What comes of all but the first, whether that one waits for `somebody`, and what comes of it without them."""
+
+    async def together() -> tuple[list[Any], bool, Any]:
+        first, *others = [asyncio.create_task(last(worker, job)) for job in taken]
+        ends = await asyncio.wait_for(asyncio.gather(*others), 20)
+        waits = not first.done()
+        await asyncio.to_thread(somebody.commit)
+        return ends, waits, await first
 
     return worker.do(together())
 
 
-def as_told(rows: tuple) -> list:
-    """What differs from job to job is left out."""
-    own = {"id", "job_id", "user_id", "image_id", "claim_id", "version", "seed", "image_url", "thumbnail_url"}
-    own |= {"created_at", "updated_at", "started_at", "completed_at", "start_tag", "finish_tag", "metadata"}
-    job, images, _ = rows
-    return [{name: value for name, value in row.items() if name not in own} for row in (job, *images)]
+def story(jobs: Jobs, job: Job) -> list[Row]:
+    """A job's rows without what differs from job to job: names for ids, and of moments only whether they are told."""
+    row, images, videos = jobs.rows(job.id)
+    text = json.dumps([row, *images, *videos], default=lambda v: "then" if isinstance(v, datetime) else str(v))
+    for name, key in [("the job", job.id), *((f"image {n}", image["id"]) for n, image in enumerate(images))]:
+        text = text.replace(str(key), name)
+    own = ("claim_id", "version")
+    return [{name: value for name, value in told.items() if name not in own} for told in json.loads(text)]
+
+
+def alone(jobs: Jobs, worker: Hands, count: int = COUNT) -> list[Row]:
+    """The story of a job that is done step by step."""
+    [job] = claimed(jobs, worker, 1, count)
+    for index in range(count):
+        assert worker.record(job, index)
+    assert jobs.get(job.id)["status"] == "processing"
+    assert worker.complete(job, count) == (True, True)
+    return story(jobs, job)
+
+
+@contextmanager
+def refusing(jobs: Jobs, table: str, key: Any) -> Iterator[None]:
+    """An application whose trigger raises on any change of one row."""
+    jobs.run(
+        f"""
+        create function public.refuse() returns trigger language plpgsql as $$
+        begin
+          if new.id = '{key}' then raise exception 'not this one'; end if;
+          return new;
+        end $$;
+        create trigger refuse before update of status on public.{table} for each row execute function public.refuse();
+        """
+    )
+    try:
+        yield
+    finally:
+        jobs.run("drop function public.refuse() cascade")
 
 
 def test_many_jobs_end_as_each_would_have_ended_alone(jobs, worker):
-    alone, *taken = claimed(jobs, worker, 6)
-    for index in range(COUNT):
-        assert worker.record(alone, index)
-    assert worker.complete(alone, COUNT) == (True, True)
+    expected = alone(jobs, worker)
+    taken = begun(jobs, worker, 5)
 
-    assert record_all(worker, taken) == [True] * COUNT * len(taken)
-    assert complete_all(worker, taken) == [(True, True)] * len(taken)
+    assert record_last(worker, taken) == [ENDED] * len(taken)
 
+    assert [story(jobs, job) for job in taken] == [expected] * len(taken)
+    ends = jobs.run("select distinct completed_at from public.jobs where id = any(%s)", [job.id for job in taken])
+    assert len(ends) == 1, "one statement has one moment"
     for job in taken:
-        assert as_told(jobs.rows(job.id)) == as_told(jobs.rows(alone.id))
         row, images, _ = jobs.rows(job.id)
         assert [asset["url"] for asset in row["metadata"]["assets"]] == [image["image_url"] for image in images]
         assert row["image_id"] == images[0]["id"]
-        assert row["metadata"]["assets"][0].keys() == jobs.get(alone.id)["metadata"]["assets"][0].keys()
+
+
+def test_many_jobs_whose_pictures_are_all_recorded_at_one_moment_end_as_each_would_have_ended_alone(jobs, worker):
+    expected = alone(jobs, worker)
+    taken = claimed(jobs, worker, 5)
+
+    async def together() -> list[tuple[bool, bool]]:
+        calls = [
+            worker.assets.record(job, Medium.image, result(job, index), COUNT if index == 0 else None)
+            for index in reversed(range(COUNT))
+            for job in taken
+        ]
+        return await asyncio.gather(*calls)
+
+    assert worker.do(together()) == [ENDED] * COUNT * len(taken)
+    assert [story(jobs, job) for job in taken] == [expected] * len(taken)
+
+
+def test_more_pictures_than_all_statements_take_at_once_lose_no_job(jobs, worker):
+    """A job's pictures may then be in different statements, of which one leaves it to the other, or to complete_job."""
+    most = 6
+    expected = alone(jobs, worker, most)
+    taken = claimed(jobs, worker, 2 + AT_ONCE * MOST // most, most)
+    places = [(job, index) for job in taken for index in range(most)]
+    Random(7).shuffle(places)
+    final = {job.id: index for job, index in places}
+
+    async def one(job: Job, index: int) -> tuple[bool, bool]:
+        count = most if final[job.id] == index else None
+        return await worker.assets.record(job, Medium.image, result(job, index), count)
+
+    async def together() -> list[tuple[bool, bool]]:
+        return await asyncio.gather(*(one(*place) for place in places))
+
+    ends = worker.do(together())
+    assert {recorded for recorded, _ in ends} == {True}
+    completed = {job.id for (job, _), (_, ended) in zip(places, ends, strict=True) if ended}
+    told = {job.id for job in taken if jobs.get(job.id)["status"] == "completed"}
+    assert told == completed
+    for job in taken:
+        if job.id not in completed:
+            assert worker.complete(job, most) == (True, True)
+        assert story(jobs, job) == expected
 
 
 def test_a_lost_job_among_them_changes_nothing_and_holds_up_nobody(jobs, worker):
-    taken = claimed(jobs, worker, 4)
+    taken = begun(jobs, worker, 4)
     lost = taken[1]
     jobs.set(lost.id, claim_id=lost.claim_id + 1000)
     before = jobs.rows(lost.id)
 
-    recorded = record_all(worker, taken)
-    completed = complete_all(worker, taken)
+    first, refused, *others = record_last(worker, taken)
 
-    assert [type(answer).__name__ for answer in recorded[COUNT : 2 * COUNT]] == ["LeaseLostError"] * COUNT
-    assert completed == [(True, True), (False, False), (True, True), (True, True)]
+    assert isinstance(refused, LeaseLostError)
+    assert [first, *others] == [ENDED] * 3
+    assert jobs.rows(lost.id) == before
+    assert [jobs.get(job.id)["status"] for job in taken] == ["completed", "processing", "completed", "completed"]
+    assert worker.complete(lost, COUNT) == (False, False)
     assert jobs.rows(lost.id) == before
 
 
 def test_one_with_an_asset_missing_is_not_completed_and_the_others_are(jobs, worker):
-    taken = claimed(jobs, worker, 3)
-    record_all(worker, taken)
-    jobs.run("update public.images set status = 'processing' where job_id = %s and image_index = 1", taken[2].id)
-    assert complete_all(worker, taken) == [(True, True), (True, True), (False, True)]
+    missing, *rest = claimed(jobs, worker, 3)
+    for job in rest:
+        worker.record(job, 0)
+
+    assert record_last(worker, [missing, *rest]) == [LEFT, ENDED, ENDED]
+
+    row, images, _ = jobs.rows(missing.id)
+    assert (row["status"], row["completed_at"], row["image_id"]) == ("processing", None, None)
+    assert [image["status"] for image in images] == ["queued", "completed"]
+    assert worker.complete(missing, COUNT) == (False, True)
+    assert worker.record(missing, 0)
+    assert worker.complete(missing, COUNT) == (True, True)
+    assert story(jobs, missing) == story(jobs, rest[0])
 
 
-def test_one_whose_row_is_locked_is_waited_for_alone(jobs, worker, db):
-    taken = claimed(jobs, worker, 4)
-    record_all(worker, taken)
+@pytest.mark.parametrize("table", ["jobs", "images"])
+def test_one_whose_row_is_locked_is_waited_for_alone(jobs, worker, db, table):
+    taken = begun(jobs, worker, 4)
+    key = taken[0].id if table == "jobs" else jobs.images(taken[0].id)[1]["id"]
     with db.connect(autocommit=False) as somebody:
-        somebody.execute("select from public.jobs where id = %s for update", (taken[0].id,))
+        somebody.execute(f"select from public.{table} where id = %s for update", (key,))
+        assert record_last_while(worker, taken, somebody) == ([ENDED] * 3, True, LEFT)
 
-        async def complete() -> tuple:
-            tasks = [asyncio.create_task(worker.queue.complete_job(job, COUNT)) for job in taken]
-            others = await asyncio.gather(*tasks[1:])
-            waits = not tasks[0].done()
-            await asyncio.to_thread(somebody.rollback)
-            return others, waits, await tasks[0]
-
-        assert worker.do(complete()) == ([(True, True)] * 3, True, (True, True))
+    assert jobs.get(taken[0].id)["status"] == "processing"
+    assert worker.complete(taken[0], COUNT) == (True, True)
+    assert story(jobs, taken[0]) == story(jobs, taken[1])
 
 
-def test_one_that_the_database_refuses_fails_alone(jobs, worker):
-    taken = claimed(jobs, worker, 3)
-    record_all(worker, taken)
+def test_one_that_the_application_only_refers_to_waits_for_nobody(jobs, worker, db):
+    """As the insert of any row with a foreign key to jobs does."""
+    taken = begun(jobs, worker, 3)
+    with db.connect(autocommit=False) as somebody:
+        somebody.execute("select from public.jobs where id = %s for key share", (taken[0].id,))
+        assert record_last(worker, taken) == [ENDED] * 3
+    assert story(jobs, taken[0]) == story(jobs, taken[1])
+
+
+def test_one_whose_row_an_application_is_replacing_is_waited_for_alone(jobs, worker, db):
+    taken = begun(jobs, worker, 3)
+    with db.connect(autocommit=False) as somebody:
+        insert = "insert into public.images (user_id, job_id, image_index) values (%s, %s, 1) returning id"
+        [mine] = somebody.execute(insert, (jobs.user, taken[0].id)).fetchone()
+        assert record_last_while(worker, taken, somebody) == ([ENDED] * 2, True, LEFT)
+    assert worker.complete(taken[0], COUNT) == (True, True)
+
+    row, images, _ = jobs.rows(taken[0].id)
+    assert row["image_id"] == images[0]["id"]
+    assert [(image["id"] == mine, image["status"]) for image in images] == [(False, "completed"), (True, "completed")]
+
+
+def test_one_job_that_the_database_does_not_let_complete_fails_alone(jobs, worker):
+    taken = begun(jobs, worker, 3)
+    with refusing(jobs, "jobs", taken[1].id):
+        assert record_last(worker, taken) == [LEFT] * 3, "the pictures are there, whatever becomes of the statement"
+
+        assert worker.complete(taken[0], COUNT) == worker.complete(taken[2], COUNT) == (True, True)
+        with pytest.raises(psycopg.errors.RaiseException, match="not this one"):
+            worker.complete(taken[1], COUNT)
+    assert [jobs.get(job.id)["status"] for job in taken] == ["completed", "processing", "completed"]
+    assert worker.complete(taken[1], COUNT) == (True, True)
+    assert story(jobs, taken[1]) == story(jobs, taken[0])
+
+
+def test_one_picture_that_the_database_refuses_fails_alone(jobs, worker):
+    taken = begun(jobs, worker, 3)
+    with refusing(jobs, "images", jobs.images(taken[1].id)[1]["id"]):
+        first, refused, third = record_last(worker, taken)
+    assert (first, third) == (LEFT, LEFT)
+    assert isinstance(refused, psycopg.errors.RaiseException)
+    assert [image["status"] for image in jobs.images(taken[1].id)] == ["completed", "queued"]
+    assert worker.complete(taken[1], COUNT) == (False, True)
+    assert worker.complete(taken[0], COUNT) == worker.complete(taken[2], COUNT) == (True, True)
+
+    assert record_last(worker, [taken[1]]) == [ENDED]
+    assert story(jobs, taken[1]) == story(jobs, taken[0])
+
+
+@contextmanager
+def trigger(jobs: Jobs, when: str, body: str) -> Iterator[None]:
+    """A trigger of the application's."""
     jobs.run(
-        f"""
-        create function refuse() returns trigger language plpgsql as $$
-        begin
-          if new.id = '{taken[1].id}' then raise exception 'not this one'; end if;
-          return new;
-        end $$;
-        create trigger refuse before update of status on public.jobs for each row execute function refuse();
-        """
+        f"create function public.theirs() returns trigger language plpgsql security definer as $$ begin {body} end $$"
     )
+    jobs.run(f"create trigger theirs {when} for each row execute function public.theirs()")
+    yield
+    jobs.run("drop function public.theirs() cascade")
 
-    async def complete() -> list:
-        calls = (worker.queue.complete_job(job, COUNT) for job in taken)
-        return await asyncio.gather(*calls, return_exceptions=True)
 
-    first, refused, last = worker.do(complete())
-    assert (first, last) == ((True, True), (True, True))
-    assert "not this one" in str(refused)
+def test_a_trigger_of_an_image_that_writes_into_its_job_leaves_the_completion_to_each(jobs, worker):
+    taken = begun(jobs, worker, 3)
+    body = "update public.jobs set original_prompt = 'theirs' where id = new.job_id; return new;"
+    with trigger(jobs, "before update of status on public.images", body):
+        assert record_last(worker, taken) == [LEFT] * 3
+    told = [jobs.images(job.id)[1] for job in taken]
+    assert [image["status"] for image in told] == ["completed"] * 3
+    assert len({image["updated_at"] for image in told}) == 1, "one statement recorded all"
+    assert [worker.complete(job, COUNT) for job in taken] == [(True, True)] * 3
+
+
+@pytest.mark.parametrize("table", ["images", "jobs"])
+def test_users_come_in_order_so_that_what_an_application_counts_for_each_does_not_deadlock(jobs, worker, db, table):
+    users = [db.user() for _ in range(6)]
+    taken = []
+    for user in [*users, *reversed(users)]:
+        jobs.add(count=COUNT, user_id=user)
+    taken = worker.do(worker.queue.claim_jobs(["sketch"], 12))
+    for job in taken:
+        assert worker.record(job, 0)
+    jobs.run("create table public.touched (place serial, user_id uuid)")
+    body = "insert into public.touched (user_id) values (new.user_id); return null;"
+    with trigger(jobs, f"after update of status on public.{table}", body):
+        assert record_last(worker, taken) == [ENDED] * 12
+    order = [row["user_id"] for row in jobs.run("select user_id from public.touched order by place")]
+    jobs.run("drop table public.touched")
+    assert len(order) == 12
+    assert order == sorted(order)
+
+
+def test_what_a_trigger_waits_for_holds_up_nobody_else(jobs, worker, db):
+    """Such as a row that an application keeps for each user."""
+    users = [db.user() for _ in range(3)]
+    for user in users:
+        jobs.add(count=COUNT, user_id=user)
+    taken = worker.do(worker.queue.claim_jobs(["sketch"], 3))
+    for job in taken:
+        assert worker.record(job, 0)
+    jobs.run("create table public.ledger as select id as user_id, 0 as jobs from auth.users")
+    body = "update public.ledger set jobs = ledger.jobs + 1 where user_id = new.user_id; return null;"
+    with trigger(jobs, "after update of status on public.jobs", body), db.connect(autocommit=False) as somebody:
+        somebody.execute("select from public.ledger where user_id = %s for update", (taken[0].user_id,))
+        assert record_last(worker, taken) == [LEFT] * 3
+        assert [jobs.images(job.id)[1]["status"] for job in taken] == ["completed"] * 3
+        assert [worker.complete(job, COUNT) for job in taken[1:]] == [(True, True)] * 2
+
+        async def first() -> tuple[bool, Any]:
+            waiting = asyncio.create_task(worker.queue.complete_job(taken[0], COUNT))
+            await asyncio.to_thread(jobs_wait, jobs)
+            waits = not waiting.done()
+            await asyncio.to_thread(somebody.rollback)
+            return waits, await waiting
+
+        assert worker.do(first()) == (True, (True, True))
+    assert jobs.value("select array_agg(jobs) from public.ledger where jobs > 0") == [1, 1, 1]
+    jobs.run("drop table public.ledger")
+
+
+def jobs_wait(jobs: Jobs) -> None:
+    """Until somebody waits for a lock here."""
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    while jobs.value(waiting) == 0:
+        pass
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_trigger_makes_of_a_result_is_what_is_told(jobs, worker, together):
+    body = "new.image_url := 'cdn/' || new.image_url; new.thumbnail_url := null; return new;"
+    taken = begun(jobs, worker, 2)
+    with trigger(jobs, "before update of image_url on public.images", body):
+        if together:
+            assert record_last(worker, taken) == [ENDED] * 2
+        else:
+            for job in taken:
+                assert worker.record(job, 1)
+                assert worker.complete(job, COUNT) == (True, True)
+    for job in taken:
+        row, images, _ = jobs.rows(job.id)
+        told = [(asset["url"], asset["thumbnail_url"]) for asset in row["metadata"]["assets"]]
+        assert told == [(image["image_url"], image["thumbnail_url"]) for image in images]
+        assert told[1] == (f"cdn/{job.user_id}/{job.id}/1.png", None)
+
+
+def test_a_result_that_a_trigger_refuses_does_not_complete_its_job(jobs, worker):
+    taken = begun(jobs, worker, 2)
+    with trigger(jobs, "before update of status on public.images", "new.status := 'failed'; return new;"):
+        assert record_last(worker, taken) == [LEFT] * 2
+    assert [worker.complete(job, COUNT) for job in taken] == [(False, True)] * 2

@@ -11,7 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from consumer.database import PLAN_ONCE
-from consumer.queue import MEASURED
+from consumer.job import MEASURED
 from consumer.statements import SQL, query
 from postgres import Databases
 
@@ -81,7 +81,8 @@ def parameters(stocked: Connection) -> dict[str, Any]:
         "served": ["sdxl_image_fast", "sketch"],
         "job_types": ["sdxl_image_fast", "sdxl_image_high", "sketch", "image_fast"],
         "index": 1, "seed": 7, "url": "u", "thumbnail_url": "t", "format": "png", "file_size": 1000,
-        "metadata": Jsonb({"width": 512}), "measured": MEASURED, "message": "m", "error": Jsonb({"type": "E"}),
+        "metadata": Jsonb({"width": 512}), "measured": MEASURED, "unmeasured": ["bucket"],
+        "message": "m", "error": Jsonb({"type": "E"}),
         "prompt": "p", "enhancement": Jsonb({"result": "rewritten"}),
         "keys": ["k"] * 1000, "job_ids": [uuid4() for _ in range(1000)],
         "users": None, "unlocked": True, "priority_seconds": 60.0,
@@ -145,7 +146,7 @@ def inputs(plan: Node) -> Iterator[Node]:
             yield from inputs(child)
 
 
-FEW = {"complete_jobs", "record_images", "hold_ended_jobs", "hold_rows", "delete_jobs"}
+FEW = {"record_images", "hold_ended_jobs", "hold_rows", "delete_jobs"}
 """These come with so many jobs as go in one transaction."""
 
 IMAGES, VIDEOS = "images_job_id_image_index_key", "videos_job_id_image_index_key"
@@ -153,7 +154,6 @@ IMAGES, VIDEOS = "images_job_id_image_index_key", "videos_job_id_image_index_key
 INTENDED = {
     "claim_jobs": {"jobs_line_idx", "jobs_pkey"},
     "complete_job": {"jobs_pkey", IMAGES, VIDEOS},
-    "complete_jobs": {"jobs_pkey", IMAGES, VIDEOS},
     "record_images": {"jobs_pkey", IMAGES},
     "fail_job": {"jobs_pkey", IMAGES, VIDEOS},
     "retry_job": {"jobs_pkey", IMAGES, VIDEOS},

@@ -126,6 +126,8 @@ def test_a_job_is_finished_when_its_worker_died_before_completing_it(site: Site,
     gate, job = site.gate("job.end"), jobs.submit("job", COUNT)
     first = site.start()
     gate.wait()
+    # The last picture would complete the job if it came later.
+    first.wait_for("asset.recorded", COUNT)
     with jobs.locked("select from public.jobs where id = %s for key share", job):
         gate.release()
         backend = jobs.blocked("complete_job")
@@ -139,6 +141,8 @@ def test_a_job_completed_for_a_worker_that_died_stays_as_it_is(site: Site, jobs:
     gate, job = site.gate("job.end"), jobs.submit("job", COUNT)
     first = site.start()
     gate.wait()
+    # The last picture would complete the job if it came later.
+    first.wait_for("asset.recorded", COUNT)
     with jobs.locked("select from public.jobs where id = %s for key share", job):
         gate.release()
         jobs.blocked("complete_job")
