@@ -2,7 +2,7 @@
 
 A job tells its story alone: it records its asset, and with the last one it completes. Where many jobs of milliseconds
 do that at once, one statement for all of them is many times as fast. What one of them finds in its way must not hold up
-the others: such a statement waits for no lock, and whoever it leaves out makes the call alone.
+the others: such a statement waits for nobody's row, and whoever it leaves out makes the call alone.
 """
 
 import asyncio
@@ -36,13 +36,14 @@ class Together(Generic[T, R]):
 
     async def __call__(self, call: T) -> R | None:
         """What came of the call; None where it was left out, and whoever calls must make it alone. When the last one of
-        a statement is cancelled, so is the statement, and that is waited for."""
+        a statement is cancelled, so is the statement, and that is waited for; one that waits yet is not made."""
         done: asyncio.Future[R | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, done))
         self._go_on()
         try:
             return await done
         except asyncio.CancelledError:
+            self._waiting = [waiting for waiting in self._waiting if waiting[1] is not done]
             for task, callers in list(self._statements.items()):
                 if done in callers and all(each.done() for each in callers):
                     await end(task)
@@ -60,8 +61,6 @@ class Together(Generic[T, R]):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._statements[task]
-        # For those who have given up, nothing is done any more.
-        self._waiting = [(call, done) for call, done in self._waiting if not done.done()]
         self._go_on()
 
     async def _gather(self, callers: list[asyncio.Future[R | None]]) -> None:

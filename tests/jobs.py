@@ -5,7 +5,9 @@ real `Queue` and `Assets`.
 """
 
 import asyncio
+import json
 from collections.abc import Coroutine, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -165,3 +167,13 @@ def result(job: Job, index: int = 0, medium: Medium = Medium.image, **metadata: 
         index=index, seed=7 + index, url=f"{folder}/{index}.{extension}", thumbnail_url=f"{folder}/{index}.thumb.webp",
         format=extension, file_size=1000 + index, metadata=measured | metadata,
     )  # fmt: skip
+
+
+def story(jobs: Jobs, job: Job) -> list[Row]:
+    """A job's rows without what differs from job to job: names for ids, and of moments only whether they are told."""
+    row, images, videos = jobs.rows(job.id)
+    text = json.dumps([row, *images, *videos], default=lambda v: "then" if isinstance(v, datetime) else str(v))
+    for name, key in [("the job", job.id), *((f"image {n}", image["id"]) for n, image in enumerate(images))]:
+        text = text.replace(str(key), name)
+    own = ("claim_id", "version")
+    return [{name: value for name, value in told.items() if name not in own} for told in json.loads(text)]

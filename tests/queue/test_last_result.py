@@ -14,9 +14,8 @@ from consumer.assets import Assets
 from consumer.database import Database
 from consumer.errors import LeaseLostError
 from consumer.job import MEASURED, Job, Medium
-from jobs import Hands, Jobs, Row, result
+from jobs import Hands, Jobs, Row, result, story
 from steps import Open
-from test_many_at_once import story
 
 ENDED, LEFT = (True, True), (True, False)
 """Recorded, and with it completed or not."""

@@ -1,12 +1,11 @@
 """record_images: many jobs in one statement, each as if it were alone, and its last picture completes it."""
 
 import asyncio
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,22 +13,26 @@ import pytest
 from consumer.errors import LeaseLostError
 from consumer.job import Job, Medium
 from consumer.together import AT_ONCE, MOST
-from jobs import Hands, Jobs, Row, result
+from jobs import Hands, Jobs, Row, result, story
+from workers import eventually
 
 COUNT = 2
 ENDED, LEFT = (True, True), (True, False)
 """Recorded, and with it completed or not."""
 
 
-def claimed(jobs: Jobs, worker: Hands, amount: int, count: int = COUNT) -> list[Job]:
-    for _ in range(amount):
-        jobs.add(count=count, metadata={"prompt": "A harbour", "seed": 7})
+def claimed(
+    jobs: Jobs, worker: Hands, amount: int, count: int = COUNT, users: Sequence[UUID] | None = None
+) -> list[Job]:
+    """Jobs in hand; of these users in turn, or all of one."""
+    for user in users or [jobs.user] * amount:
+        jobs.add(count=count, user_id=user, metadata={"prompt": "A harbour", "seed": 7})
     return worker.do(worker.queue.claim_jobs(["sketch"], amount))
 
 
-def begun(jobs: Jobs, worker: Hands, amount: int) -> list[Job]:
+def begun(jobs: Jobs, worker: Hands, amount: int, users: Sequence[UUID] | None = None) -> list[Job]:
     """Jobs of which nothing but the last picture is missing."""
-    taken = claimed(jobs, worker, amount)
+    taken = claimed(jobs, worker, amount, users=users)
     for job in taken:
         assert worker.record(job, 0)
     return taken
@@ -60,16 +63,6 @@ def record_last_while(worker: Hands, taken: list[Job], somebody: psycopg.Connect
         return ends, waits, await first
 
     return worker.do(together())
-
-
-def story(jobs: Jobs, job: Job) -> list[Row]:
-    """A job's rows without what differs from job to job: names for ids, and of moments only whether they are told."""
-    row, images, videos = jobs.rows(job.id)
-    text = json.dumps([row, *images, *videos], default=lambda v: "then" if isinstance(v, datetime) else str(v))
-    for name, key in [("the job", job.id), *((f"image {n}", image["id"]) for n, image in enumerate(images))]:
-        text = text.replace(str(key), name)
-    own = ("claim_id", "version")
-    return [{name: value for name, value in told.items() if name not in own} for told in json.loads(text)]
 
 
 def alone(jobs: Jobs, worker: Hands, count: int = COUNT) -> list[Row]:
@@ -260,8 +253,10 @@ def trigger(jobs: Jobs, when: str, body: str) -> Iterator[None]:
         f"create function public.theirs() returns trigger language plpgsql security definer as $$ begin {body} end $$"
     )
     jobs.run(f"create trigger theirs {when} for each row execute function public.theirs()")
-    yield
-    jobs.run("drop function public.theirs() cascade")
+    try:
+        yield
+    finally:
+        jobs.run("drop function public.theirs() cascade")
 
 
 def test_a_trigger_of_an_image_that_writes_into_its_job_leaves_the_completion_to_each(jobs, worker):
@@ -278,12 +273,7 @@ def test_a_trigger_of_an_image_that_writes_into_its_job_leaves_the_completion_to
 @pytest.mark.parametrize("table", ["images", "jobs"])
 def test_users_come_in_order_so_that_what_an_application_counts_for_each_does_not_deadlock(jobs, worker, db, table):
     users = [db.user() for _ in range(6)]
-    taken = []
-    for user in [*users, *reversed(users)]:
-        jobs.add(count=COUNT, user_id=user)
-    taken = worker.do(worker.queue.claim_jobs(["sketch"], 12))
-    for job in taken:
-        assert worker.record(job, 0)
+    taken = begun(jobs, worker, 12, [*users, *reversed(users)])
     jobs.run("create table public.touched (place serial, user_id uuid)")
     body = "insert into public.touched (user_id) values (new.user_id); return null;"
     with trigger(jobs, f"after update of status on public.{table}", body):
@@ -296,12 +286,7 @@ def test_users_come_in_order_so_that_what_an_application_counts_for_each_does_no
 
 def test_what_a_trigger_waits_for_holds_up_nobody_else(jobs, worker, db):
     """Such as a row that an application keeps for each user."""
-    users = [db.user() for _ in range(3)]
-    for user in users:
-        jobs.add(count=COUNT, user_id=user)
-    taken = worker.do(worker.queue.claim_jobs(["sketch"], 3))
-    for job in taken:
-        assert worker.record(job, 0)
+    taken = begun(jobs, worker, 3, [db.user() for _ in range(3)])
     jobs.run("create table public.ledger as select id as user_id, 0 as jobs from auth.users")
     body = "update public.ledger set jobs = ledger.jobs + 1 where user_id = new.user_id; return null;"
     with trigger(jobs, "after update of status on public.jobs", body), db.connect(autocommit=False) as somebody:
@@ -310,9 +295,11 @@ def test_what_a_trigger_waits_for_holds_up_nobody_else(jobs, worker, db):
         assert [jobs.images(job.id)[1]["status"] for job in taken] == ["completed"] * 3
         assert [worker.complete(job, COUNT) for job in taken[1:]] == [(True, True)] * 2
 
+        others = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+
         async def first() -> tuple[bool, Any]:
             waiting = asyncio.create_task(worker.queue.complete_job(taken[0], COUNT))
-            await asyncio.to_thread(jobs_wait, jobs)
+            await asyncio.to_thread(eventually, lambda: jobs.run(others), "somebody waits")
             waits = not waiting.done()
             await asyncio.to_thread(somebody.rollback)
             return waits, await waiting
@@ -320,13 +307,6 @@ def test_what_a_trigger_waits_for_holds_up_nobody_else(jobs, worker, db):
         assert worker.do(first()) == (True, (True, True))
     assert jobs.value("select array_agg(jobs) from public.ledger where jobs > 0") == [1, 1, 1]
     jobs.run("drop table public.ledger")
-
-
-def jobs_wait(jobs: Jobs) -> None:
-    """Until somebody waits for a lock here."""
-    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    while jobs.value(waiting) == 0:
-        pass
 
 
 @pytest.mark.parametrize("together", [True, False])
