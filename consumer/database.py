@@ -42,10 +42,12 @@ CANCEL_SECONDS = 0.5
 """So long a server has to confirm that it stopped a statement, before the connection is given up."""
 
 PLAN_ONCE = (
-    "select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)"
+    "select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false), "
+    "set_config('jit', 'off', false)"
 )
 """Left to itself, Postgres plans the claim anew each time, which takes longer than to make one. A plan that is kept may
-be from when the tables were empty; all our statements find their rows by an index."""
+be from when the tables were empty; all our statements find their rows by an index. A small table is read whole all the
+same, at a price that makes the server compile the statement each time, where it can."""
 
 RECONNECT_SECONDS = 1.0
 """After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage

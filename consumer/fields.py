@@ -163,6 +163,8 @@ def canonical(name: str) -> str | None:
 
 def check(name: str, value: Any, field: str, model: type[Fields] = Fields) -> Any:
     """`value` as `field` of `model`; raises RejectedError with one sentence about `name`, as it was sent."""
+    if value is None:
+        return None
     try:
         return getattr(model.model_validate({field: value}), field)
     except ValidationError:

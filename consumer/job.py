@@ -1,6 +1,6 @@
 """The nouns of the system. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,7 +45,7 @@ class JobType:
     count: int = 1
     max_count: int = 1
     cost: float = 1.0
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
     model: str = ""
 
 
@@ -54,7 +54,8 @@ class Job:
     """One claimed row of `jobs`. `metadata` is the request as the frontend sent it: untrusted, and the text itself
     where it is JSON that Python cannot hold. `given_back` counts the attempts that did not count, for a worker was to
     blame; `lost` those that ended with their worker. `limited`: another job of its user may be held until this one has
-    ended."""
+    ended. `pending`: the indexes of its images that had no result when it was claimed; None where that must be asked,
+    because there were none, or rows of the application's."""
 
     id: UUID
     user_id: UUID
@@ -69,3 +70,4 @@ class Job:
     given_back: int = 0
     lost: int = 0
     limited: bool = False
+    pending: Sequence[int] | None = None

@@ -31,7 +31,7 @@ from consumer.errors import (
 )
 from consumer.failpoints import Point, reach
 from consumer.failures import Failures
-from consumer.job import Job, JobType
+from consumer.job import Job, JobType, Medium
 from consumer.lane import Lane, Turn
 from consumer.lease import Lease
 from consumer.progress import Progress
@@ -104,8 +104,8 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     # All this beside the job that is still on the lane; where nothing is checked, a thread would only take time.
     if type(engine).check is not Engine.check:
         await asyncio.to_thread(engine.check, request)
-    # Not told by the claim: it would not see a row that the application inserted just before the job's row was locked.
-    pending = await shop.assets.pending(lease.job, request.medium, request.count)
+    told = lease.job.pending if request.medium is Medium.image else None
+    pending = told or await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return
     request = await refer(lease, request, engine, shop)

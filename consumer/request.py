@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,9 @@ class Request(BaseModel):
         return self.model_copy(update={"prompt": ", ".join([text, *unnamed(self.looks, text)])})
 
 
+SHARED = set(Request.model_fields) & set(Fields.model_fields)
+
+
 def parse(job: Job, job_type: JobType) -> Request:
     """The request of `job`, with the defaults of `job_type` where it is silent.
 
@@ -86,14 +90,14 @@ def parse(job: Job, job_type: JobType) -> Request:
     if not isinstance(metadata, dict):
         raise RejectedError("metadata must be an object, without extreme numbers or nesting.")
     sent = read(metadata, job_type.max_count)
-    usual = over(PLAIN, read(job_type.defaults))
+    usual = defaults(job_type)
     wanted = over(usual, sent)
     if wanted.exact_copy_mode and not wanted.reference_url:
         raise RejectedError("exact_copy_mode needs a reference_image_url.")
     width, height = size(sent, (usual.width or 0, usual.height or 0))
     text, looks = words(job, wanted)
     request = {
-        **wanted.model_dump(include=set(Request.model_fields), exclude_none=True),
+        **wanted.model_dump(include=SHARED, exclude_none=True),
         "job_type": job_type.name,
         "medium": job_type.medium,
         "model": job_type.model,
@@ -111,6 +115,12 @@ def parse(job: Job, job_type: JobType) -> Request:
     if sent.seed is None:
         raise ConsumerError("The seed is missing: claiming a job stores one.")
     return Request.model_validate(request)
+
+
+@cache
+def defaults(job_type: JobType) -> Fields:
+    """What a request of this type gets where it is silent."""
+    return over(PLAIN, read(job_type.defaults))
 
 
 def over(base: Fields, top: Fields) -> Fields:

@@ -10,7 +10,7 @@ ROOT = PACKAGE if (PACKAGE / "sql").is_dir() else PACKAGE.parent
 SQL = ROOT / "sql"
 MIGRATIONS = ROOT / "migrations"
 
-HEAD = "0023"
+HEAD = "0024"
 """The revision that this version of the worker needs at least."""
 
 TRANSACTION_NONE = "\n-- transaction: none\n"
@@ -23,6 +23,7 @@ _TOKEN = re.compile(
 
 
 _COMMENT = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
+_CHOICE = re.compile(r"(?:^-- one\n(?P<one>.*?))?^-- many\n(?P<many>.*?)^-- end\n", re.DOTALL | re.MULTILINE)
 _INDENT = re.compile(r"(?<=\()\s*\n\s*|\s*\n\s*(?=\))|\s*(\n)\s*")
 
 
@@ -30,10 +31,12 @@ _INDENT = re.compile(r"(?<=\()\s*\n\s*|\s*\n\s*(?=\))|\s*(\n)\s*")
 def query(name: str, limit: int = 1) -> LiteralString:
     """The text of sql/queries/{name}.sql. The files are ours, so the text counts as literal.
 
-    `limit` stands in it where the planner must know it: for a parameter it would plan as if for many rows. Comments but
-    for the first line, by which the database's own views know a statement, and indentation are left out: the driver
-    remembers how to convert a text only up to 4,096 characters."""
+    `limit` stands in it where the planner must know it: for a parameter it would plan as if for many rows. What is
+    between `-- one` and `-- many` is for a limit of 1, and up to `-- end` for others. Comments but for the first line,
+    by which the database's own views know a statement, and indentation are left out: the driver remembers how to
+    convert a text only up to 4,096 characters."""
     first, _, rest = (SQL / "queries" / f"{name}.sql").read_text().partition("\n")
+    rest = _CHOICE.sub(lambda parts: parts["one" if limit == 1 else "many"] or "", rest)
     short = _INDENT.sub(lambda gap: " " if gap[1] else "", _COMMENT.sub("", rest))
     return f"{first}\n{short}".replace("{limit}", str(limit))
 

@@ -746,6 +746,21 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.pending_images(wanted uuid) RETURNS integer[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  -- NULL stands for a row of the application's, which the worker may have to take up first.
+  return array(
+    select case when i.managed then i.image_index end
+    from public.images i
+    where i.job_id = wanted and i.status is distinct from 'completed'
+    order by i.image_index
+  );
+end
+$$;
+
 CREATE FUNCTION consumer.put_in_line() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1520,6 +1535,9 @@ REVOKE ALL ON FUNCTION consumer.lock_own_job(wanted uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION consumer.make_room() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.one_by_one(sender uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.pending_images(wanted uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.pending_images(wanted uuid) TO consumer_worker;
 
 REVOKE ALL ON FUNCTION consumer.put_in_line() FROM PUBLIC;
 

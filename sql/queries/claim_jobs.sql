@@ -5,8 +5,9 @@
 -- seconds for each step (ten at most) of the difference. The lines that have jobs are found by skipping along the
 -- index from before the first one, and their heads are read without a lock, so that only rows that are taken are locked, and nothing is sorted
 -- but heads. From a line's first row on, for what was claimed before it stays in the index until no transaction is
--- older than its claim. Each line gives its share of them; a second look takes what comes next where others have locked
--- that. MATERIALIZED keeps the planner from evaluating the locked subquery more than once.
+-- older than its claim. One job is looked for line by line. Of several (`many` instead of `one`), each line gives its
+-- share; a second look takes what comes next where others have locked that. MATERIALIZED keeps the planner from
+-- evaluating the locked subquery more than once.
 with recursive lines as (
   select coalesce(j.job_type, '') as job_type, j.priority, j.queue_at from (select (null::public.jobs).*) as j
   union all
@@ -37,20 +38,34 @@ fair as (
   order by queue_at, created_at
   limit 1
 ),
-places as (
-  select h.*, row_number() over (
-    order by
-      case
-        when h.priority > fair.priority
-          and coalesce(fair.waited, 0) < least(h.priority::bigint - fair.priority, 10) * %(priority_seconds)s
-          then h.priority
-        else fair.priority
-      end desc,
-      h.queue_at, h.created_at
-  ) as place
+ranked as (
+  select h.*, case
+    when h.priority > fair.priority
+      and coalesce(fair.waited, 0) < least(h.priority::bigint - fair.priority, 10) * %(priority_seconds)s
+      then h.priority
+    else fair.priority
+  end as rank
   from heads h
   cross join fair
   where h.job_type = any (%(job_types)s)
+),
+-- one
+next as materialized (
+  select j.id
+  from (select * from ranked order by rank desc, queue_at, created_at) as line
+  cross join lateral (
+    select j.id from public.jobs j
+    where j.job_type = line.job_type and j.priority = line.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+      and j.queue_at >= line.queue_at
+    order by j.queue_at, j.created_at
+    limit 1
+    for update skip locked
+  ) as j
+  limit 1
+),
+-- many
+places as (
+  select *, row_number() over (order by rank desc, queue_at, created_at) as place from ranked
 ),
 shares as (
   select job_type, priority, min(place) as place, min(queue_at) as since,
@@ -76,6 +91,7 @@ next as materialized (
   ) as j
   limit {limit}
 ),
+-- end
 claimed as (
   update public.jobs j
   set status = 'processing', claim_id = nextval('consumer.claim_ids'), worker_id = %(worker_id)s::uuid,
@@ -93,17 +109,13 @@ claimed as (
 latest as (
   select least(max(c.start_tag), (select min(queue_at) from heads where id not in (select id from claimed))) as tag from claimed c
 ),
--- No claim waits for another one to tell the time: that one has claimed at about the same place.
-slots as (
-  select c.engine, c.slot, latest.tag
-  from consumer.clocks c
-  cross join latest
+-- No claim waits for another one to tell the time: one that holds the lock of the same slot has claimed at about the same place.
+told as (
+  update consumer.clocks c set tag = latest.tag
+  from latest
   where c.engine in (select t.engine from consumer.job_types t where t.job_type = any (%(served)s))
     and c.slot = mod(pg_backend_pid(), 16) and c.tag < latest.tag
-  for update of c skip locked
-),
-told as (
-  update consumer.clocks c set tag = slots.tag from slots where c.engine = slots.engine and c.slot = slots.slot
+    and pg_try_advisory_xact_lock(1668247156, c.slot::integer)
 ),
 busy as (
   update consumer.workers w set idle_since = null
@@ -114,7 +126,9 @@ select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts,
   nullif(errors, '[]')::text as errors,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
-  ) as limited
+  ) as limited, consumer.pending_images(id) as pending
 from claimed
+-- many
 left join (select id, place from places) as p using (id)
 order by place, start_tag, created_at
+-- end

@@ -118,7 +118,7 @@ def test_the_sequence_is_needed_by_the_claim(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("catalog", "prefix", "expected"),
-    [("pg_namespace", "nsp", ["consumer", "public"]), ("pg_proc", "pro", ["admit"]), ("pg_database", "dat", [])],
+    [("pg_namespace", "nsp", ["consumer", "public"]), ("pg_proc", "pro", ["admit", "pending_images"]), ("pg_database", "dat", [])],
 )
 def test_beyond_tables_it_has_rights_on_two_schemas(
     world: World, catalog: str, prefix: str, expected: list[str]
@@ -264,13 +264,13 @@ def test_it_gives_nothing_away(world: World) -> None:
     assert world.jobs.value(reads) == (world.user == USER), "the platform itself has granted it"
 
 
-def test_it_calls_one_function_of_ours(world: World) -> None:
+def test_it_calls_two_functions_of_ours(world: World) -> None:
     calls = (
         world.db.connect()
         .execute(
             "select format('select consumer.%I(%s)', proname, (select string_agg(format('null::%s', t::regtype), ', ')"
             " from unnest(proargtypes) as t)) from pg_proc"
-            " where pronamespace = 'consumer'::regnamespace and proname <> 'admit'"
+            " where pronamespace = 'consumer'::regnamespace and proname not in ('admit', 'pending_images')"
         )
         .fetchall()
     )

@@ -270,6 +270,14 @@ def test_a_claim_is_planned_once_and_not_each_time(db, runner):
     assert plans["generic_plans"] > 0
 
 
+def test_nothing_that_a_worker_says_is_compiled(database, runner):
+    async def story():
+        async with database.pool.connection() as connection:
+            return await (await connection.execute("select current_setting('jit') as jit")).fetchone()
+
+    assert runner.run(story()) == {"jit": "off"}
+
+
 def test_the_driver_remembers_the_text_of_a_claim():
     assert len(query("claim_jobs", 256)) <= MAX_CACHED_STATEMENT_LENGTH
 

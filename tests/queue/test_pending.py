@@ -20,6 +20,60 @@ def test_what_is_pending_are_the_rows_without_a_result(jobs, worker):
     assert pending(worker, job, count=4) == [0, 1, 3]
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_claim_tells_what_is_pending(jobs, worker, limit):
+    for count in (2, 1, 3):
+        jobs.add(count=count)
+    first = worker.take()
+    worker.record(first, 0)
+    worker.release(first)
+    told = worker.do(worker.queue.claim_jobs(["sketch"], limit))
+    assert [job.pending for job in told] == [[1], [0], [0, 1, 2]][:limit]
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_a_claim_leaves_it_open_where_a_row_is_the_applications(jobs, worker, index):
+    job_id = jobs.add(count=2)
+    jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "image_index": index, "status": "queued"})
+    assert worker.take().pending is None
+
+
+def test_a_claim_leaves_it_open_where_nothing_is_left(jobs, worker):
+    jobs.add()
+    job = worker.take()
+    worker.record(job)
+    worker.release(job)
+    assert worker.take().pending is None
+
+
+@pytest.fixture
+def slow_to_choose(jobs):
+    """Who claims as consumer_worker waits, while it chooses, for whoever holds the advisory lock 7."""
+    jobs.run("""
+        create function public.wait_a_little() returns boolean language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(7); return true; end $$
+    """)
+    jobs.run("create policy slow on public.jobs as restrictive to consumer_worker using (public.wait_a_little())")
+    yield
+    jobs.run("drop policy slow on public.jobs")
+    jobs.run("drop function public.wait_a_little()")
+
+
+def test_a_claim_sees_a_row_that_came_while_it_chose(jobs, worker, other, begin, slow_to_choose):
+    job_id = jobs.add()
+    claimant, holder = begin(worker, autocommit=True), begin(other)
+    claimant.do(claimant.sql("set role consumer_worker"))
+    holder.do(holder.sql("select pg_advisory_xact_lock(7)"))
+    claim = claimant.start(claimant.queue.claim_jobs(["sketch"]), behind=holder)
+    own = jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "status": "queued"})
+    holder.commit()
+
+    [job] = claimant.end(claim)
+    assert job.pending is None
+    assert pending(worker, job) == [0]
+    assert [(image["id"], image["image_index"]) for image in jobs.images(job_id)] == [(own, 0)]
+
+
 def test_every_row_of_ours_is_pending_however_many_the_job_type_makes_by_now(jobs, worker):
     jobs.add(count=3)
     assert pending(worker, worker.take(), count=2) == [0, 1, 2]

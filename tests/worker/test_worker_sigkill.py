@@ -80,11 +80,13 @@ def test_a_job_is_finished_when_its_claim_was_made_for_a_worker_that_died(site: 
 
 def test_a_job_is_finished_when_its_worker_died_right_after_the_claim(site: Site, jobs: UserJobs) -> None:
     job = jobs.submit("job", COUNT)
-    with jobs.locked("lock table public.images in access exclusive mode"):
+    own = jobs.insert("images", {"user_id": jobs.user, "job_id": job, "status": "queued"})
+    with jobs.locked("select from public.images where id = %s for update", own):
         first = site.start()
-        jobs.blocked("pending_images")
+        jobs.blocked("prepare_images")
         first.kill()
     let_another_finish(site, jobs, job, [0, 1, 2])
+    assert jobs.images(job)[0]["id"] == own
 
 
 def test_a_job_is_finished_when_its_worker_died_during_an_upload(site: Site, jobs: UserJobs) -> None:

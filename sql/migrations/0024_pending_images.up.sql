@@ -1,0 +1,33 @@
+-- What:  consumer.pending_images(job): the indexes of the job's own images that have no result yet.
+-- Why:   a claim tells with each job what is to be made for it, which saves the worker a statement and a round trip. Only
+--        the statements of a volatile function see what was committed before the claim had locked the job's row; those of
+--        the claim itself see what was there when it began, and would miss a row that the application had just inserted.
+-- Locks: none that anybody waits for (CREATE FUNCTION).
+-- Undo:  0024_pending_images.down.sql.
+
+set local lock_timeout = '5s';
+
+set local statement_timeout = '60s';
+
+create or replace function consumer.pending_images(wanted uuid) returns integer[]
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  -- NULL stands for a row of the application's, which the worker may have to take up first.
+  return array(
+    select case when i.managed then i.image_index end
+    from public.images i
+    where i.job_id = wanted and i.status is distinct from 'completed'
+    order by i.image_index
+  );
+end
+$$;
+
+revoke all on function consumer.pending_images(uuid) from public;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_roles where rolname = 'consumer_worker') then
+    grant execute on function consumer.pending_images(uuid) to consumer_worker;
+  end if;
+end
+$$;
