@@ -118,7 +118,11 @@ def test_the_sequence_is_needed_by_the_claim(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("catalog", "prefix", "expected"),
-    [("pg_namespace", "nsp", ["consumer", "public"]), ("pg_proc", "pro", ["admit", "pending_images"]), ("pg_database", "dat", [])],
+    [
+        ("pg_namespace", "nsp", ["consumer", "public"]),
+        ("pg_proc", "pro", ["admit", "pending_images"]),
+        ("pg_database", "dat", []),
+    ],
 )
 def test_beyond_tables_it_has_rights_on_two_schemas(
     world: World, catalog: str, prefix: str, expected: list[str]
