@@ -180,7 +180,7 @@ def _array(names: tuple[str, ...]) -> str:
 def _job(row: dict[str, Any]) -> Job:
     row["metadata"], history = _decoded(row["metadata"]), _decoded(row.pop("errors"))
     # Rows of the application's may have to be taken up first.
-    row["pending"] = None if None in row["pending"] else row["pending"] or None
+    row["pending"] = None if None in (row["pending"] or ()) else row["pending"] or None
     errors = [error for error in history if isinstance(error, dict)] if isinstance(history, list) else []
     return Job(
         **row,

@@ -746,6 +746,19 @@ begin
 end
 $$;
 
+CREATE FUNCTION consumer.pending_images(wanted uuid[]) RETURNS TABLE(job_id uuid, pending integer[])
+    LANGUAGE plpgsql ROWS 100
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+  return query
+  select i.job_id, array_agg(case when i.managed then i.image_index end order by i.image_index)
+  from public.images i
+  where i.job_id = any (wanted) and i.status is distinct from 'completed'
+  group by i.job_id;
+end
+$$;
+
 CREATE FUNCTION consumer.pending_images(wanted uuid) RETURNS integer[]
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1535,6 +1548,9 @@ REVOKE ALL ON FUNCTION consumer.lock_own_job(wanted uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION consumer.make_room() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION consumer.one_by_one(sender uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION consumer.pending_images(wanted uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION consumer.pending_images(wanted uuid[]) TO consumer_worker;
 
 REVOKE ALL ON FUNCTION consumer.pending_images(wanted uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION consumer.pending_images(wanted uuid) TO consumer_worker;

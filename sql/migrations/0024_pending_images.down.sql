@@ -5,4 +5,4 @@ set local lock_timeout = '5s';
 
 set local statement_timeout = '60s';
 
-drop function if exists consumer.pending_images(uuid);
+drop function if exists consumer.pending_images(uuid), consumer.pending_images(uuid[]);

@@ -126,9 +126,14 @@ select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts,
   nullif(errors, '[]')::text as errors,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
-  ) as limited, consumer.pending_images(id) as pending
+  ) as limited,
+-- one
+  consumer.pending_images(id) as pending
 from claimed
 -- many
+  pending
+from claimed
+left join consumer.pending_images(array(select id from claimed)) as i on i.job_id = id
 left join (select id, place from places) as p using (id)
 order by place, start_tag, created_at
 -- end

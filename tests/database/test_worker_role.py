@@ -120,7 +120,7 @@ def test_the_sequence_is_needed_by_the_claim(world: World) -> None:
     ("catalog", "prefix", "expected"),
     [
         ("pg_namespace", "nsp", ["consumer", "public"]),
-        ("pg_proc", "pro", ["admit", "pending_images"]),
+        ("pg_proc", "pro", ["admit", "pending_images", "pending_images"]),
         ("pg_database", "dat", []),
     ],
 )
@@ -268,7 +268,7 @@ def test_it_gives_nothing_away(world: World) -> None:
     assert world.jobs.value(reads) == (world.user == USER), "the platform itself has granted it"
 
 
-def test_it_calls_two_functions_of_ours(world: World) -> None:
+def test_it_calls_three_functions_of_ours(world: World) -> None:
     calls = (
         world.db.connect()
         .execute(
