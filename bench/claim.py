@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 import stage
-from consumer.database import PLAN_ONCE
+from consumer.database import SESSION
 from consumer.queue import MEASURED
 from consumer.statements import query
 
@@ -117,7 +117,7 @@ def connect(running: stage.embedded.Server, name: str) -> psycopg.Connection[dic
     """A worker's connection that does not wait for the disk."""
     connection = psycopg.connect(running.dsn(name), autocommit=True, row_factory=dict_row)
     connection.execute("set synchronous_commit = off")
-    connection.execute(PLAN_ONCE)
+    connection.execute(SESSION)
     return connection
 
 

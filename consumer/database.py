@@ -22,7 +22,7 @@ from consumer.statements import HEAD, query
 from consumer.tasks import end
 
 __all__ = [
-    "AWAY", "PLAN_ONCE", "Connection", "Database", "check_role", "check_schema", "connect", "conninfo", "refusal",
+    "AWAY", "SESSION", "Connection", "Database", "check_role", "check_schema", "connect", "conninfo", "refusal",
     "revision_of",
 ]  # fmt: skip
 
@@ -41,13 +41,14 @@ object. All but a lock that was not to be had."""
 CANCEL_SECONDS = 0.5
 """So long a server has to confirm that it stopped a statement, before the connection is given up."""
 
-PLAN_ONCE = (
+SESSION = (
     "select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false), "
-    "set_config('jit', 'off', false)"
+    "set_config('jit', 'off', false), set_config('default_transaction_isolation', 'read committed', false)"
 )
 """Left to itself, Postgres plans the claim anew each time, which takes longer than to make one. A plan that is kept may
 be from when the tables were empty; all our statements find their rows by an index. A small table is read whole all the
-same, at a price that makes the server compile the statement each time, where it can."""
+same, at a price that makes the server compile the statement each time, where it can. And a statement must see what was
+committed while it waited for a lock."""
 
 RECONNECT_SECONDS = 1.0
 """After so long a pool starts its tries anew; left alone it makes ever longer pauses, and notices late that an outage
@@ -171,7 +172,7 @@ class Database:
 
     async def _dress(self, connection: Connection) -> None:
         try:
-            await self._answer(connection, PLAN_ONCE, ())
+            await self._answer(connection, SESSION, ())
             if self.role:
                 become = sql.SQL("set role {}").format(sql.Identifier(self.role)).as_string(connection)
                 await self._answer(connection, become, ())

@@ -104,7 +104,8 @@ async def generate(lease: Lease, request: Request, turn: Turn, shop: Workshop) -
     # All this beside the job that is still on the lane; where nothing is checked, a thread would only take time.
     if type(engine).check is not Engine.check:
         await asyncio.to_thread(engine.check, request)
-    told = lease.job.pending if request.medium is Medium.image else None
+    # What was told of a job that waited, for it may be what ends workers, is old by now.
+    told = lease.job.pending if request.medium is Medium.image and not lease.job.lost else None
     pending = told or await shop.assets.pending(lease.job, request.medium, request.count)
     if not pending:
         return

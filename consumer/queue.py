@@ -61,12 +61,11 @@ class Queue:
                 "worker_id": self.worker_id,
                 "job_types": _array(tuple(job_types)),
                 "served": _array((*self.served, *job_types)),
-                "max_attempts": self.max_attempts,
                 "priority_seconds": self.priority_seconds,
             },
             limit,
         )
-        return [_job(row) for row in rows]
+        return [self._job(row) for row in rows]
 
     async def store_prompt(self, job: Job, prompt: str | None, enhancement: Mapping[str, Any]) -> bool:
         """Keep the rewritten prompt, None where there is none, and what is told of it; False when the job is no longer
@@ -169,24 +168,26 @@ class Queue:
     async def _surely(self, name: str, job: Job, **parameters: Any) -> list[dict[str, Any]]:
         return await self.database.surely(name, {"job_id": job.id, "claim_id": job.claim_id, **parameters})
 
+    def _job(self, row: dict[str, Any]) -> Job:
+        row["metadata"], history = _decoded(row["metadata"]), _decoded(row.pop("errors"))
+        if row["max_attempts"] is None:
+            row["max_attempts"] = self.max_attempts
+        # Rows of the application's may have to be taken up first.
+        if not row["pending"] or None in row["pending"]:
+            row["pending"] = None
+        errors = [error for error in history if isinstance(error, dict)] if isinstance(history, list) else []
+        return Job(
+            **row,
+            given_back=sum(error.get("given_back") is True for error in errors),
+            lost=sum(error.get("type") == "WorkerLost" for error in errors),
+        )
+
 
 @cache
 def _array(names: tuple[str, ...]) -> str:
     """As Postgres writes an array of texts; the driver takes longer over a list, each time."""
     escaped = (name.replace("\\", r"\\").replace('"', r"\"") for name in names)
     return "{" + ",".join(f'"{name}"' for name in escaped) + "}"
-
-
-def _job(row: dict[str, Any]) -> Job:
-    row["metadata"], history = _decoded(row["metadata"]), _decoded(row.pop("errors"))
-    # Rows of the application's may have to be taken up first.
-    row["pending"] = None if None in (row["pending"] or ()) else row["pending"] or None
-    errors = [error for error in history if isinstance(error, dict)] if isinstance(history, list) else []
-    return Job(
-        **row,
-        given_back=sum(error.get("given_back") is True for error in errors),
-        lost=sum(error.get("type") == "WorkerLost" for error in errors),
-    )
 
 
 def _decoded(text: str | None) -> Any:

@@ -10,7 +10,7 @@ ROOT = PACKAGE if (PACKAGE / "sql").is_dir() else PACKAGE.parent
 SQL = ROOT / "sql"
 MIGRATIONS = ROOT / "migrations"
 
-HEAD = "0024"
+HEAD = "0025"
 """The revision that this version of the worker needs at least."""
 
 TRANSACTION_NONE = "\n-- transaction: none\n"

@@ -24,6 +24,7 @@ CREATE FUNCTION consumer.admit(users uuid[]) RETURNS integer
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     AS $$
+#variable_conflict use_variable
 declare
   holder uuid;
   most integer;
@@ -212,7 +213,7 @@ begin
     where j.engine is not null and j.status = 'queued' and j.queue_at is null and j.available_at is null
   ));
   for job in
-    select j.id, t as kind
+    select j.id, row(t.*)::consumer.job_types as kind
     from new_jobs j
     join consumer.job_types t using (job_type)
     where j.status = 'queued' and (j.image_id is not null or j.video_id is not null or j.metadata ? 'image_ids')
@@ -221,18 +222,18 @@ begin
   end loop;
 
   insert into public.images (job_id, user_id, image_index, status, prompt, metadata, managed)
-  select j.id, j.user_id, place, 'queued', coalesce(j.original_prompt, j.metadata ->> 'prompt', ''), '{}', true
+  select j.id, j.user_id, p.place, 'queued', coalesce(j.original_prompt, j.metadata ->> 'prompt', ''), '{}', true
   from new_jobs j
   join consumer.job_types t using (job_type)
-  cross join lateral generate_series(0, consumer.asset_count(j.metadata, t) - 1) as place
+  cross join lateral generate_series(0, consumer.asset_count(j.metadata, row(t.*)::consumer.job_types) - 1) as p (place)
   where t.medium = 'image' and j.status = 'queued'
   on conflict (job_id, image_index) do nothing;
 
   insert into public.videos (job_id, user_id, image_index, status, metadata, managed)
-  select j.id, j.user_id, place, 'queued', '{}', true
+  select j.id, j.user_id, p.place, 'queued', '{}', true
   from new_jobs j
   join consumer.job_types t using (job_type)
-  cross join lateral generate_series(0, consumer.asset_count(j.metadata, t) - 1) as place
+  cross join lateral generate_series(0, consumer.asset_count(j.metadata, row(t.*)::consumer.job_types) - 1) as p (place)
   where t.medium = 'video' and j.status = 'queued'
   on conflict (job_id, image_index) do nothing;
   return null;
@@ -636,6 +637,7 @@ CREATE FUNCTION consumer.lock_own_job(wanted uuid) RETURNS public.jobs
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+#variable_conflict use_variable
 declare
   job public.jobs;
 begin
@@ -751,10 +753,14 @@ CREATE FUNCTION consumer.pending_images(wanted uuid[]) RETURNS TABLE(job_id uuid
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 begin
+  -- Of none, so that a claim of videos waits for nobody who has the images locked.
+  if wanted = '{}' then
+    return;
+  end if;
   return query
-  select i.job_id, array_agg(case when i.managed then i.image_index end order by i.image_index)
+  select i.job_id, array_agg(case when i.managed then i.image_index end::integer order by i.image_index)
   from public.images i
-  where i.job_id = any (wanted) and i.status is distinct from 'completed'
+  where i.job_id = any (pending_images.wanted) and i.status is distinct from 'completed'
   group by i.job_id;
 end
 $$;
@@ -766,9 +772,9 @@ CREATE FUNCTION consumer.pending_images(wanted uuid) RETURNS integer[]
 begin
   -- NULL stands for a row of the application's, which the worker may have to take up first.
   return array(
-    select case when i.managed then i.image_index end
+    select case when i.managed then i.image_index end::integer
     from public.images i
-    where i.job_id = wanted and i.status is distinct from 'completed'
+    where i.job_id = pending_images.wanted and i.status is distinct from 'completed'
     order by i.image_index
   );
 end
@@ -828,6 +834,7 @@ CREATE FUNCTION consumer.queue_position(wanted uuid) RETURNS integer
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+#variable_conflict use_variable
 declare
   job public.jobs;
   place timestamptz;

@@ -36,9 +36,10 @@ def worker_dsn(db: Database, dba: str | None = None) -> str:
 def refusals(connection: psycopg.Connection[Any]) -> Iterator[str]:
     """The worker's queries that the connection's role may not run. The rights are looked at, and nothing is written."""
     for name in QUERIES:
-        explained = "explain " + re.sub(r"%\(\w+\)[sb]", "null", query(name))
         try:
             with connection.transaction():
-                connection.execute(explained.encode())
+                for limit in (1, 2):
+                    explained = "explain " + re.sub(r"%\(\w+\)[sb]", "null", query(name, limit))
+                    connection.execute(explained.encode())
         except psycopg.errors.InsufficientPrivilege:
             yield name

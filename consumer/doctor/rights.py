@@ -144,8 +144,9 @@ def explained(subject: Subject, name: str) -> bool:
     """Whether the worker's role may run sql/queries/{name}.sql; nothing of it is run."""
     with subject.transaction(subject.settings.database_role) as connection:
         try:
-            # Values in the text, for what is explained cannot have parameters of unknown types.
-            psycopg.ClientCursor(connection).execute(f"explain {query(name)}", defaultdict(lambda: None))
+            for limit in (1, 2):
+                # Values in the text, for what is explained cannot have parameters of unknown types.
+                psycopg.ClientCursor(connection).execute(f"explain {query(name, limit)}", defaultdict(lambda: None))
         except psycopg.errors.InsufficientPrivilege:
             return False
     return True

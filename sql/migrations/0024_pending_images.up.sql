@@ -14,9 +14,9 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   -- NULL stands for a row of the application's, which the worker may have to take up first.
   return array(
-    select case when i.managed then i.image_index end
+    select case when i.managed then i.image_index end::integer
     from public.images i
-    where i.job_id = wanted and i.status is distinct from 'completed'
+    where i.job_id = pending_images.wanted and i.status is distinct from 'completed'
     order by i.image_index
   );
 end
@@ -26,10 +26,14 @@ $$;
 create or replace function consumer.pending_images(wanted uuid[]) returns table (job_id uuid, pending integer[])
 language plpgsql volatile rows 100 set search_path = pg_catalog, pg_temp as $$
 begin
+  -- Of none, so that a claim of videos waits for nobody who has the images locked.
+  if wanted = '{}' then
+    return;
+  end if;
   return query
-  select i.job_id, array_agg(case when i.managed then i.image_index end order by i.image_index)
+  select i.job_id, array_agg(case when i.managed then i.image_index end::integer order by i.image_index)
   from public.images i
-  where i.job_id = any (wanted) and i.status is distinct from 'completed'
+  where i.job_id = any (pending_images.wanted) and i.status is distinct from 'completed'
   group by i.job_id;
 end
 $$;

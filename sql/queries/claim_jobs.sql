@@ -12,8 +12,7 @@ with recursive lines as (
   select coalesce(j.job_type, '') as job_type, j.priority, j.queue_at from (select (null::public.jobs).*) as j
   union all
   select line.*
-  from lines l
-  cross join lateral (
+  from lines l, lateral (
     select j.job_type, j.priority, j.queue_at from public.jobs j
     where j.status = 'queued' and j.queue_at is not null and j.engine is not null and (j.job_type, j.priority) > (l.job_type, l.priority)
     order by j.job_type, j.priority, j.queue_at, j.created_at
@@ -22,8 +21,7 @@ with recursive lines as (
 ),
 heads as (
   select l.job_type, l.priority, head.*
-  from lines l
-  cross join lateral (
+  from lines l, lateral (
     select j.id, j.queue_at, j.created_at from public.jobs j
     where j.job_type = l.job_type and j.priority = l.priority and j.queue_at >= l.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     order by j.queue_at, j.created_at
@@ -45,15 +43,13 @@ ranked as (
       then h.priority
     else fair.priority
   end as rank
-  from heads h
-  cross join fair
+  from heads h, fair
   where h.job_type = any (%(job_types)s)
 ),
 -- one
 next as materialized (
   select j.id
-  from (select * from ranked order by rank desc, queue_at, created_at) as line
-  cross join lateral (
+  from (select * from ranked order by rank desc, queue_at, created_at) as line, lateral (
     select j.id from public.jobs j
     where j.job_type = line.job_type and j.priority = line.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
       and j.queue_at >= line.queue_at
@@ -80,8 +76,7 @@ shares as (
 ),
 next as materialized (
   select j.id
-  from (select * from shares order by look, place) as share
-  cross join lateral (
+  from (select * from shares order by look, place) as share, lateral (
     select j.id from public.jobs j
     where j.job_type = share.job_type and j.priority = share.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
       and j.queue_at >= share.since and (j.queue_at, j.created_at) <= (share.until, share.created)
@@ -93,47 +88,54 @@ next as materialized (
 ),
 -- end
 claimed as (
-  update public.jobs j
+  update public.jobs
   set status = 'processing', claim_id = nextval('consumer.claim_ids'), worker_id = %(worker_id)s::uuid,
-    attempts = least(coalesce(j.attempts, 0), 999999) + 1, queue_at = null, available_at = null, started_at = now(),
+    attempts = least(coalesce(attempts, 0), 999999) + 1, queue_at = null, available_at = null, started_at = now(),
     metadata = case
-      when jsonb_typeof(coalesce(j.metadata, '{}')) <> 'object' or j.metadata -> 'seed' <> 'null' then j.metadata
-      else coalesce(j.metadata, '{}') || jsonb_build_object('seed', floor(random() * 2147483648)::bigint)
+      when jsonb_typeof(metadata) <> 'object' or metadata -> 'seed' <> 'null' then metadata
+      else coalesce(metadata, '{}') || jsonb_build_object('seed', floor(random() * 2147483648)::bigint)
     end
   -- Not a join, for which the planner might read all jobs.
-  where j.id = any (array(select id from next))
-  returning j.*
+  where id = any (array(select id from next))
+  returning *
 ),
 -- The clock is at what was claimed, or at what was passed over for it; of all engines that this worker serves, or one that
 -- rests would come in before them, for as long as it rested.
 latest as (
   select least(max(c.start_tag), (select min(queue_at) from heads where id not in (select id from claimed))) as tag from claimed c
 ),
--- No claim waits for another one to tell the time: one that holds the lock of the same slot has claimed at about the same place.
-told as (
-  update consumer.clocks c set tag = latest.tag
-  from latest
+-- No claim waits for another one to tell the time: that one has claimed at about the same place.
+slots as (
+  select c.engine, c.slot, latest.tag
+  from consumer.clocks c, latest
   where c.engine in (select t.engine from consumer.job_types t where t.job_type = any (%(served)s))
     and c.slot = mod(pg_backend_pid(), 16) and c.tag < latest.tag
-    and pg_try_advisory_xact_lock(1668247156, c.slot::integer)
+  for update of c skip locked
+),
+told as (
+  update consumer.clocks c set tag = s.tag from slots s where c.engine = s.engine and c.slot = s.slot
 ),
 busy as (
   update consumer.workers w set idle_since = null
   where w.id = %(worker_id)s::uuid and w.idle_since is not null and exists (select from claimed)
 )
-select id, user_id, job_type, engine, claim_id, attempts, coalesce(max_attempts, %(max_attempts)s::integer) as max_attempts,
+select id, user_id, job_type, engine, claim_id, attempts, max_attempts,
   metadata::text, original_prompt, enhanced_prompt,
   nullif(errors, '[]')::text as errors,
   exists (
     select from consumer.user_limits l where (l.user_id = claimed.user_id or l.user_id is null) and l.max_running is not null
   ) as limited,
 -- one
-  consumer.pending_images(id) as pending
+  (
+    select consumer.pending_images(claimed.id) from consumer.job_types t where t.job_type = claimed.job_type and t.medium = 'image'
+  ) as pending
 from claimed
 -- many
-  pending
+  i.pending
 from claimed
-left join consumer.pending_images(array(select id from claimed)) as i on i.job_id = id
+left join consumer.pending_images(
+  array(select c.id from claimed c join consumer.job_types t using (job_type) where t.medium = 'image')
+) as i on i.job_id = claimed.id
 left join (select id, place from places) as p using (id)
-order by place, start_tag, created_at
+order by p.place, start_tag, created_at
 -- end

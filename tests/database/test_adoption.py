@@ -308,6 +308,25 @@ def test_jobs_are_claimed_whatever_types_the_columns_of_the_line_had(
     assert sorted(taken) == sorted(wanted)
 
 
+@pytest.mark.parametrize("whole", ["smallint", "bigint", "numeric"])
+def test_a_claim_tells_what_is_pending_whatever_type_the_index_had(
+    before: Database, runner: asyncio.Runner, whole: str
+) -> None:
+    with before.connect() as application:
+        application.execute(f"alter table public.images alter column image_index type {whole}".encode())
+    migrate.upgrade(before.dsn)
+    migrate.push_job_types(before.dsn, job_types.load().values())
+    jobs = Jobs(before)
+    jobs.user = USER
+    wanted = [jobs.add("sdxl_image_fast", count=2) for _ in range(3)]
+    pool = Pool(before.dsn)
+    runner.run(pool.open())
+    worker = Hands(runner, pool)
+    taken = [job for limit in (1, 3) for job in worker.do(worker.queue.claim_jobs(["sdxl_image_fast"], limit))]
+    runner.run(pool.close())
+    assert [(job.id, job.pending) for job in taken] == [(job_id, [0, 1]) for job_id in wanted]
+
+
 @pytest.mark.parametrize("direction", ["up", "down"])
 @pytest.mark.parametrize(("below", "revision"), [("0012", "0013"), ("0013", "0014")])
 def test_what_broke_off_at_any_statement_is_finished(

@@ -138,6 +138,10 @@ def test_the_worker_s_own_role_may_run_all_statements(worker: Patient) -> None:
             "The role consumer_worker may not run claim_jobs.",
         ),
         (
+            "revoke all on function consumer.pending_images(uuid[]) from consumer_worker",
+            "The role consumer_worker may not run claim_jobs.",
+        ),
+        (
             "revoke all on consumer.workers from consumer_worker",
             "The role consumer_worker may not run heartbeat and 5 other statements.",
         ),

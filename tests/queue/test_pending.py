@@ -46,6 +46,15 @@ def test_a_claim_leaves_it_open_where_nothing_is_left(jobs, worker):
     assert worker.take().pending is None
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_claim_of_a_video_does_not_look_at_images(jobs, worker, db, limit):
+    job_id = jobs.add("video_fast")
+    with db.connect(autocommit=False) as application:
+        application.execute("lock table public.images in access exclusive mode")
+        [job] = worker.do(worker.queue.claim_jobs(["video_fast"], limit))
+    assert (job.id, job.pending) == (job_id, None)
+
+
 @pytest.fixture
 def slow_to_choose(jobs):
     """Who claims as consumer_worker waits, while it chooses, for whoever holds the advisory lock 7."""
@@ -59,12 +68,13 @@ def slow_to_choose(jobs):
     jobs.run("drop function public.wait_a_little()")
 
 
-def test_a_claim_sees_a_row_that_came_while_it_chose(jobs, worker, other, begin, slow_to_choose):
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_claim_sees_a_row_that_came_while_it_chose(jobs, worker, other, begin, slow_to_choose, limit):
     job_id = jobs.add()
     claimant, holder = begin(worker, autocommit=True), begin(other)
     claimant.do(claimant.sql("set role consumer_worker"))
     holder.do(holder.sql("select pg_advisory_xact_lock(7)"))
-    claim = claimant.start(claimant.queue.claim_jobs(["sketch"]), behind=holder)
+    claim = claimant.start(claimant.queue.claim_jobs(["sketch"], limit), behind=holder)
     own = jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "status": "queued"})
     holder.commit()
 
