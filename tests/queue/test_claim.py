@@ -270,12 +270,23 @@ def test_a_claim_is_planned_once_and_not_each_time(db, runner):
     assert plans["generic_plans"] > 0
 
 
-def test_nothing_that_a_worker_says_is_compiled(database, runner):
-    async def story():
-        async with database.pool.connection() as connection:
-            return await (await connection.execute("select current_setting('jit') as jit")).fetchone()
+def test_a_worker_compiles_nothing_and_sees_what_was_committed_whatever_its_role_has(db, runner):
+    database = Database(f"{db.dsn}?options=-cjit%3Don%20-cdefault_transaction_isolation%3Dserializable")
+    names = ["default_transaction_isolation", "jit"]
 
-    assert runner.run(story()) == {"jit": "off"}
+    async def story():
+        await database.open()
+        try:
+            async with database.pool.connection() as connection:
+                told = "select name, setting, reset_val from pg_settings where name = any (%s) order by name"
+                return await (await connection.execute(told, (names,))).fetchall()
+        finally:
+            await database.close()
+
+    assert [tuple(row.values()) for row in runner.run(story())] == [
+        (names[0], "read committed", "serializable"),
+        (names[1], "off", "on"),
+    ]
 
 
 def test_the_driver_remembers_the_text_of_a_claim():
