@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.errors import TriggeredDataChangeViolation
+from psycopg.errors import TriggeredDataChangeViolation, UniqueViolation
 from psycopg.types.json import Jsonb
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from consumer.database import Database
 from consumer.errors import LeaseLostError
@@ -38,9 +39,14 @@ class Assets:
         key = {"job_id": job.id, "claim_id": job.claim_id, "count": count}
         indexes = await self._pending(medium, key)
         if not indexes or None in indexes:
-            await self.database.surely(f"prepare_{medium}s", key)
+            await self._prepare(medium, key)
             indexes = await self._pending(medium, key)
         return [index for index in indexes if index is not None]
+
+    # The application may have taken a place while the statement waited for it; a new one sees that.
+    @retry(retry=retry_if_exception_type(UniqueViolation), stop=stop_after_attempt(3), reraise=True)
+    async def _prepare(self, medium: Medium, key: Mapping[str, Any]) -> None:
+        await self.database.surely(f"prepare_{medium}s", key)
 
     async def _pending(self, medium: Medium, key: Mapping[str, Any]) -> list[int | None]:
         return [row["image_index"] for row in await self.database.surely(f"pending_{medium}s", key)]

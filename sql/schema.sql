@@ -80,6 +80,7 @@ CREATE FUNCTION consumer.apply_limits() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+#variable_conflict use_variable
 declare
   holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
 begin
@@ -218,7 +219,7 @@ begin
     join consumer.job_types t using (job_type)
     where j.status = 'queued' and (j.image_id is not null or j.video_id is not null or j.metadata ? 'image_ids')
   loop
-    perform consumer.link_named_rows(j, job.kind) from public.jobs j where j.id = job.id;
+    perform consumer.link_named_rows(row(j.*)::public.jobs, job.kind) from public.jobs j where j.id = job.id;
   end loop;
 
   insert into public.images (job_id, user_id, image_index, status, prompt, metadata, managed)
@@ -878,6 +879,7 @@ CREATE FUNCTION consumer.refuse_if_too_many(sender uuid) RETURNS void
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     AS $$
+#variable_conflict use_variable
 declare
   most integer := (consumer.limits_of(sender)).max_queued;
   queued bigint;

@@ -1,4 +1,4 @@
--- Undoes 0025: a column of the application's called place, t, wanted or holder is in the way again.
+-- Undoes 0025: a column of the application's called place, t, j, wanted, holder, sender or most is in the way again.
 -- Locks: none that anybody waits for.
 
 set local lock_timeout = '5s';
@@ -139,5 +139,43 @@ begin
     limit 999
   ) as nearest;
   return 1 + ahead;
+end
+$$;
+
+create or replace function consumer.apply_limits() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
+begin
+  -- What stands in line already is held, and the sweep admits what may run.
+  update public.jobs j set queue_at = null, start_tag = null, finish_tag = null
+  where j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    and (j.user_id = holder or (holder is null and not exists (select from consumer.user_limits l where l.user_id = j.user_id)))
+    and consumer.is_limited(j.user_id);
+  perform pg_notify('consumer_jobs', '');
+  return null;
+end
+$$;
+
+create or replace function consumer.refuse_if_too_many(sender uuid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+  most integer := (consumer.limits_of(sender)).max_queued;
+  queued bigint;
+begin
+  if most is null then
+    return;
+  end if;
+  select count(*) into queued from (
+    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most + 1::bigint
+  ) as found;
+  if most = 0 then
+    raise exception 'You may queue no jobs at present.' using errcode = 'PT429';
+  elsif queued > most then
+    -- PostgREST answers with this HTTP status.
+    raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
+      using errcode = 'PT429';
+  end if;
 end
 $$;

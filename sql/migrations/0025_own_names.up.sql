@@ -1,6 +1,7 @@
--- What:  admit, create_rows, lock_own_job and queue_position name every column by its table, or hold to their own variables.
--- Why:   where the application's jobs had a column of its own called place, t, wanted or holder, no job could be inserted,
---        cancelled or retried.
+-- What:  admit, apply_limits, create_rows, lock_own_job, queue_position and refuse_if_too_many name every column by its table,
+--        or hold to their own variables.
+-- Why:   where the application's jobs had a column of its own called place, t, j, wanted, holder, sender or most, jobs could
+--        not be inserted, cancelled or retried, or limits not be set.
 -- Locks: none that anybody waits for (CREATE OR REPLACE FUNCTION).
 -- Undo:  0025_own_names.down.sql.
 
@@ -70,7 +71,7 @@ begin
     join consumer.job_types t using (job_type)
     where j.status = 'queued' and (j.image_id is not null or j.video_id is not null or j.metadata ? 'image_ids')
   loop
-    perform consumer.link_named_rows(j, job.kind) from public.jobs j where j.id = job.id;
+    perform consumer.link_named_rows(row(j.*)::public.jobs, job.kind) from public.jobs j where j.id = job.id;
   end loop;
 
   insert into public.images (job_id, user_id, image_index, status, prompt, metadata, managed)
@@ -145,5 +146,45 @@ begin
     limit 999
   ) as nearest;
   return 1 + ahead;
+end
+$$;
+
+create or replace function consumer.apply_limits() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  holder uuid := case when tg_op = 'DELETE' then old.user_id else new.user_id end;
+begin
+  -- What stands in line already is held, and the sweep admits what may run.
+  update public.jobs j set queue_at = null, start_tag = null, finish_tag = null
+  where j.status = 'queued' and j.queue_at is not null and j.engine is not null
+    and (j.user_id = holder or (holder is null and not exists (select from consumer.user_limits l where l.user_id = j.user_id)))
+    and consumer.is_limited(j.user_id);
+  perform pg_notify('consumer_jobs', '');
+  return null;
+end
+$$;
+
+create or replace function consumer.refuse_if_too_many(sender uuid) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off as $$
+#variable_conflict use_variable
+declare
+  most integer := (consumer.limits_of(sender)).max_queued;
+  queued bigint;
+begin
+  if most is null then
+    return;
+  end if;
+  select count(*) into queued from (
+    select from public.jobs j where j.user_id = sender and j.status = 'queued' and j.engine is not null limit most + 1::bigint
+  ) as found;
+  if most = 0 then
+    raise exception 'You may queue no jobs at present.' using errcode = 'PT429';
+  elsif queued > most then
+    -- PostgREST answers with this HTTP status.
+    raise exception 'At most % of your jobs may be queued at a time; send this one again when one has started.', most
+      using errcode = 'PT429';
+  end if;
 end
 $$;

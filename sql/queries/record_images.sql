@@ -17,13 +17,13 @@ held as materialized (
   select g.*, j.user_id, j.ctid as job_row, i.id, i.ctid as image_row, case when t.medium = 'image' then g.count end as of
   from given g
   cross join lateral (
-    select j.user_id, j.job_type, j.ctid from public.jobs j
+    select j.user_id, j.job_type, j.ctid from only public.jobs j
     -- CASE keeps it from the index of what workers hold.
     where j.id = g.job_id and j.claim_id = g.claim_id and case when j.status = 'processing' then true end
     for no key update skip locked
   ) as j
   cross join lateral (
-    select i.id, i.ctid from public.images i
+    select i.id, i.ctid from only public.images i
     where i.job_id = g.job_id and i.image_index = g.index and i.status is distinct from 'completed'
     for no key update skip locked
   ) as i
@@ -31,12 +31,12 @@ held as materialized (
   order by j.user_id, g.job_id, g.index
 ),
 recorded as (
-  update public.images i
+  update only public.images i
   set status = 'completed', image_url = h.url, thumbnail_url = h.thumbnail_url, seed = h.seed, file_size = h.file_size,
     format = h.format, progress = 100, error_message = null,
     metadata = case when jsonb_typeof(i.metadata) = 'object' then i.metadata else '{}' end || h.metadata, updated_at = now()
   from held h
-  -- They are locked, so they stay where they are; and in this order.
+  -- They are locked, so they stay where they are; and in this order. ONLY, for a child of the table has the same places.
   where i.ctid = h.image_row
   -- Our own row holds nothing else, and what is left out of that is known.
   returning h.place, h.user_id, h.job_id, h.job_row, h.of, i.id, i.image_index, i.status, i.image_url, i.thumbnail_url, case
@@ -80,7 +80,7 @@ free_to_name as materialized (
   where assets.image_id not in (select id from recorded)
 ),
 completed as (
-  update public.jobs j
+  update only public.jobs j
   set status = 'completed', completed_at = now(), error_message = null, worker_id = null, image_id = assets.image_id,
     metadata = case when jsonb_typeof(j.metadata) = 'object' then j.metadata else '{}' end || jsonb_build_object('assets', assets.list, 'progress', 100)
   from assets

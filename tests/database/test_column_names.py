@@ -43,8 +43,14 @@ def crowded(db: Database) -> Jobs:
 def test_columns_of_the_applications_are_in_nobodys_way(db: Database, crowded: Jobs) -> None:
     assert names() > {"wanted", "holder", "place", "t", "j", "pending", "rank"}
     jobs, pool = crowded, Pool(db.dsn)
+    for user in (jobs.user, None):
+        jobs.run("insert into consumer.user_limits (user_id, max_queued, max_running) values (%s, 99, 9)", user)
     sent = [jobs.add(count=2) for _ in range(5)]
     film = jobs.add("video_fast")
+    drawn = jobs.insert("images", {"user_id": jobs.user, "status": "queued"})
+    named = jobs.add(image_id=drawn)
+    assert jobs.images(named)[0]["id"] == drawn
+    jobs.run("delete from public.jobs where id = %s", named)
     with asyncio.Runner() as runner:
         runner.run(pool.open())
         worker = Hands(runner, pool)

@@ -538,3 +538,21 @@ def test_a_picture_without_a_status_is_missing(jobs, worker, count):
     assert worker.complete(job, 2) == (False, True)
     assert record(worker, job, 0, count) == (True, count is not None)
     assert worker.complete(job, 2)[0]
+
+
+@pytest.mark.parametrize("table", ["jobs", "images"])
+def test_a_table_that_inherits_from_ours_keeps_what_it_has(jobs, worker, table):
+    """An application may archive so; where a row stands in one table, another one stands in the other."""
+    jobs.run(f"create table public.archive () inherits (public.{table})")
+    try:
+        jobs.add()
+        job = worker.take()
+        jobs.run(f"insert into public.archive select o.* from only public.{table} o, generate_series(1, 40)")
+        other = ", job_id = null" if table == "images" else ""
+        jobs.run(f"update public.archive set id = gen_random_uuid(), status = 'failed'{other}")
+        jobs.run("vacuum full public.archive")
+        before = jobs.run("select * from public.archive")
+        assert worker.do(worker.assets.record(job, Medium.image, result(job), 1)) == (True, True)
+        assert jobs.run("select * from public.archive") == before
+    finally:
+        jobs.run("drop table public.archive")

@@ -170,3 +170,20 @@ def test_nothing_is_prepared_for_a_claim_that_is_over(jobs, worker):
     before = jobs.rows(job_id)
     pending(worker, late)
     assert jobs.rows(job_id) == before
+
+
+def test_a_place_that_the_application_takes_meanwhile_is_not_given_to_a_loose_row(jobs, worker, other, begin):
+    job_id = jobs.add(count=2)
+    loose = jobs.insert("images", {"user_id": jobs.user, "job_id": job_id, "status": "queued"})
+    job = worker.take()
+    application, late = begin(other), begin(worker, autocommit=True)
+    statement = (
+        "insert into public.images (user_id, job_id, image_index, status) values (%s, %s, 0, 'queued') returning id"
+    )
+    [(own,)] = application.do(application.sql(statement, jobs.user, job_id))
+
+    asking = late.start(late.assets.pending(job, Medium.image, 2), behind=application)
+    application.commit()
+
+    assert late.end(asking) == [0, 1]
+    assert [(image["id"], image["image_index"]) for image in jobs.images(job_id)] == [(own, 0), (loose, 1)]
