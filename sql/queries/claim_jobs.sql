@@ -5,8 +5,9 @@
 -- seconds for each step (ten at most) of the difference. The lines that have jobs are found by skipping along the
 -- index from before the first one, and their heads are read without a lock, so that only rows that are taken are locked, and nothing is sorted
 -- but heads. From a line's first row on, for what was claimed before it stays in the index until no transaction is
--- older than its claim. One job is looked for line by line. Of several (`many` instead of `one`), each line gives its
--- share; a second look takes what comes next where others have locked that. MATERIALIZED keeps the planner from
+-- older than its claim. One job is looked for among the first eight of each line, for others may have locked some, and after
+-- the eighth. Of several (`many` instead of `one`), each line gives its share; a second look takes what comes next where
+-- others have locked that. MATERIALIZED keeps the planner from
 -- evaluating the locked subquery more than once.
 with recursive lines as (
   select coalesce(j.job_type, '') as job_type, j.priority, j.queue_at from (select (null::public.jobs).*) as j
@@ -22,10 +23,19 @@ with recursive lines as (
 heads as (
   select l.job_type, l.priority, head.*
   from lines l, lateral (
-    select j.id, j.queue_at, j.created_at from public.jobs j
+    select j.id, j.queue_at, j.created_at
+-- one
+      , row_number() over (order by j.queue_at, j.created_at) = 8 as last
+-- many
+-- end
+    from public.jobs j
     where j.job_type = l.job_type and j.priority = l.priority and j.queue_at >= l.queue_at and j.status = 'queued' and j.queue_at is not null and j.engine is not null
     order by j.queue_at, j.created_at
+-- one
+    limit 8
+-- many
     limit {limit}
+-- end
   ) as head
   where l.job_type = any (%(served)s)
 ),
@@ -49,10 +59,15 @@ ranked as (
 -- one
 next as materialized (
   select j.id
-  from (select * from ranked order by rank desc, queue_at, created_at) as line, lateral (
+  from (
+    select job_type, priority, queue_at as since,
+      case when last then 'infinity' else queue_at end as until, case when last then 'infinity' else created_at end as created
+    from ranked
+    order by rank desc, queue_at, created_at
+  ) as share, lateral (
     select j.id from public.jobs j
-    where j.job_type = line.job_type and j.priority = line.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
-      and j.queue_at >= line.queue_at
+    where j.job_type = share.job_type and j.priority = share.priority and j.status = 'queued' and j.queue_at is not null and j.engine is not null
+      and j.queue_at >= share.since and (j.queue_at, j.created_at) <= (share.until, share.created)
     order by j.queue_at, j.created_at
     limit 1
     for update skip locked

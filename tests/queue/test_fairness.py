@@ -41,6 +41,21 @@ def test_a_newcomer_is_not_behind_a_flood(jobs, worker, two, amount, theirs, min
     assert fleet.starts_until(b) <= WORKERS
 
 
+@pytest.mark.parametrize("limit", [1, 2, 16])
+def test_a_row_that_somebody_has_locked_does_not_let_the_rest_of_its_line_go_first(jobs, worker, two, db, limit):
+    """Such as a job for which an application is about to insert an image."""
+    (a, b), types = two, ("sdxl_image_fast", "sdxl_image_high")
+    flood(jobs, a, 40, types[0])
+    flood(jobs, b, 1, types[1])
+    [first] = jobs.run("select id from public.jobs where job_type = %s order by queue_at, created_at limit 1", types[0])
+    served = []
+    with db.connect(autocommit=False) as application:
+        application.execute("select from public.jobs where id = %s for no key update", (first["id"],))
+        while b not in served:
+            served += [job.user_id for job in worker.do(worker.queue.claim_jobs(types, limit))]
+    assert served.index(b) <= WORKERS
+
+
 @pytest.mark.parametrize("waits_unserved", [False, True], ids=["alone", "beside a type that nobody serves"])
 @pytest.mark.parametrize(("flooded", "rested"), [(WAN, SDXL), (SDXL, WAN)], ids=str)
 def test_an_engine_that_rested_while_another_worked_gives_no_precedence(
