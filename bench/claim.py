@@ -127,7 +127,6 @@ def claim(connection: psycopg.Connection[dict[str, Any]], worker: UUID, limit: i
         "worker_id": worker,
         "job_types": ["noop"],
         "served": ["noop"],
-        "max_attempts": 3,
         "priority_seconds": 60.0,
     }
     return connection.execute(query("claim_jobs", limit), wanted).fetchall()

@@ -33,7 +33,6 @@ CLAIM = {
     "worker_id": WORKER,
     "job_types": "array['noop']",
     "served": "array['noop']",
-    "max_attempts": "3",
     "priority_seconds": "60",
 }
 REPEATED = {"measured": f"array{MEASURED}", "unmeasured": "array[]::text[]"}

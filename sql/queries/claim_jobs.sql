@@ -1,14 +1,14 @@
 -- Take the jobs that are next in line.
--- At most {limit}; `served` are all types that this worker ever claims, `job_types` those it claims now. Count the attempt, draw a claim_id, draw the
--- seed once. Each job type and priority is a line of its own, in the order of start-time fair queueing. The first of
--- all lines in that order is next; one of higher priority goes before it for as long as it has waited less than so many
--- seconds for each step (ten at most) of the difference. The lines that have jobs are found by skipping along the
--- index from before the first one, and their heads are read without a lock, so that only rows that are taken are locked, and nothing is sorted
--- but heads. From a line's first row on, for what was claimed before it stays in the index until no transaction is
--- older than its claim. One job is looked for among the first eight of each line, for others may have locked some, and after
--- the eighth. Of several (`many` instead of `one`), each line gives its share; a second look takes what comes next where
--- others have locked that. MATERIALIZED keeps the planner from
--- evaluating the locked subquery more than once.
+-- At most {limit}; `served` are all types that this worker ever claims, `job_types` those it claims now. Count the attempt,
+-- draw a claim_id, draw the seed once. Each job type and priority is a line of its own, in the order of start-time fair
+-- queueing. The first of all lines in that order is next; one of higher priority goes before it for as long as it has
+-- waited less than so many seconds for each step (ten at most) of the difference. The lines that have jobs are found by
+-- skipping along the index from before the first one, and their heads are read without a lock, so that only rows that are
+-- taken are locked, and nothing is sorted but heads. From a line's first row on, for what was claimed before it stays in
+-- the index until no transaction is older than its claim. One job is looked for among the first eight of each line, for
+-- others may have locked some, and after the eighth. Of several (`many` instead of `one`), each line gives its share; a
+-- second look takes what comes next where others have locked that. MATERIALIZED keeps the planner from evaluating the
+-- locked subquery more than once.
 with recursive lines as (
   select coalesce(j.job_type, '') as job_type, j.priority, j.queue_at from (select (null::public.jobs).*) as j
   union all

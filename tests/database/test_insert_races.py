@@ -18,7 +18,7 @@ from unnest(%s::uuid[]) with ordinality as u (id, place)
 """
 
 TYPES = ["sketch", "image_fast"]
-CLAIM = {"job_types": TYPES, "served": TYPES, "max_attempts": 3, "priority_seconds": 60.0}
+CLAIM = {"job_types": TYPES, "served": TYPES, "priority_seconds": 60.0}
 
 
 @pytest.fixture

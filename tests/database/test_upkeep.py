@@ -82,7 +82,7 @@ def test_progress_and_heartbeats_touch_no_index(db: Database, jobs: Jobs, worker
         jobs.add(count=2)
     with db.connect(row_factory=dict_row) as connection:
         types = {"job_types": ["sketch"], "served": ["sketch"]}
-        claim = {"worker_id": worker.id, **types, "max_attempts": 3, "priority_seconds": 60.0}
+        claim = {"worker_id": worker.id, **types, "priority_seconds": 60.0}
         held = connection.execute(query("claim_jobs", JOBS), claim).fetchall()
         assert len(held) == JOBS
         worker.beat()

@@ -27,7 +27,6 @@ CLAIM = {
     "worker_id": uuid4(),
     "job_types": ["sketch", "image_fast"],
     "served": ["sketch", "image_fast"],
-    "max_attempts": 3,
     "priority_seconds": 60.0,
 }
 

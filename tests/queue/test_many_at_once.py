@@ -272,8 +272,6 @@ def test_a_trigger_of_an_image_that_writes_into_its_job_leaves_the_completion_to
 
 @pytest.mark.parametrize("table", ["images", "jobs"])
 def test_users_come_in_order_so_that_what_an_application_counts_for_each_does_not_deadlock(jobs, worker, db, table):
-    # From when they are empty, a plan might be kept that takes the rows as they stand.
-    jobs.run("vacuum analyze public.jobs, public.images")
     users = [db.user() for _ in range(6)]
     taken = begun(jobs, worker, 12, [*users, *reversed(users)])
     jobs.run("create table public.touched (place serial, user_id uuid)")
